@@ -218,7 +218,6 @@ export class Scatter {
     this.tools.counts.requests[before === undefined ? 'first' : 'retry'] += requests.length;
     // Every shard is in a group before one may fail, so that none is forgotten at the end.
     const prepared = requests.map((planned) => {
-      this.tools.retries.called();
       const group = new ShardGroup(planned.places, (before?.tries ?? 0) + 1);
       this.#groups.add(group);
       return this.#prepare(planned, group);

@@ -7,6 +7,7 @@ import { NO_DETAILS, NONE, withCall, type Call, type PoolDetails, type Send } fr
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import type { Offer } from '../mesh/mod.ts';
 import { gatherCall } from './gather-call.ts';
+import { CountedSink } from './gather-counts.ts';
 import type { IndexOffer } from './index-offer.ts';
 import type { GatherTools } from './scatter.ts';
 import { searchCall } from './search-call.ts';
@@ -43,7 +44,8 @@ export class SearchOffer implements Offer {
     this.#options = options;
   }
 
-  readonly send: Send = (call, sink) => {
+  readonly send: Send = (call, caller) => {
+    let sink = caller;
     try {
       const { tools } = this.#options;
       const asked = this.interface.methods.get(call.method) as Method;
@@ -51,6 +53,7 @@ export class SearchOffer implements Offer {
       const offers = this.#chosen(call, indices ?? []);
       const [first] = offers as [IndexOffer];
       const method = textMethod(first, call.method);
+      sink = new CountedSink(caller, tools.counts.of(offers.length === 1 ? first.id : SEVERAL, method.name));
       for (const offer of offers) textMethod(offer, call.method);
       const args = encodeStruct(method.args, params);
       const index = this.#union(offers);
@@ -135,6 +138,8 @@ function searchInterface(): Interface {
 
 let known: Interface | undefined;
 const SERVICE = 'KatamariSearch';
+/** Under which calls of several indices are counted. */
+const SEVERAL = '*@';
 const INDICES_MAX = 100;
 /** Shards of one search. */
 const SHARDS_MAX = 4_000;

@@ -1,5 +1,6 @@
-// The metrics of indices: `katamari_gather_*` of the calls that this process gathers, `katamari_index_*` of what it sees
-// of each version, `katamari_shards` and `katamari_fetch*` of what its manager holds. A mesh without indices has none.
+// The metrics of indices: `katamari_gather_*` of the calls that this process gathers, `katamari_index_*` of what it
+// sees of each version, `katamari_shards` and `katamari_fetch*` of what its manager holds. A mesh without indices has
+// none of them.
 
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import { GATHER_RESULTS, type Gatherer } from '../gather/mod.ts';

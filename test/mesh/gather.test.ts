@@ -7,6 +7,7 @@ import { addIndex, writeWords } from '../kit/mesh/index-source.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { fixture, work, type JsonRpcAnswer } from '../kit/mesh/mesh.ts';
 import { promtool } from '../kit/tools/promtool.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 import { until } from '../kit/tools/wait.ts';
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -143,6 +144,17 @@ describe('The metrics of a process', () => {
       lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
     );
   }
+
+  test('are those that docs/observability.md lists for indices', async () => {
+    const text = await (await fetch(`${mesh.addresses.stats}/metrics`)).text();
+    const served = [...text.matchAll(/^# TYPE (katamari_(?:gather|index|shards|fetch)\w*) (\w+)$/gm)];
+    const page = readFileSync(path.join(REPOSITORY, 'docs/observability.md'), 'utf8');
+    const [, ofIndices = ''] = page.split('### Metrics of indices');
+    const listed = [...ofIndices.matchAll(/^\| `(katamari_\w+)` \| (\w+) \|/gm)];
+    const names = (found: readonly RegExpExecArray[]): string[] =>
+      found.map(([, name, type]) => `${name} ${type}`).toSorted();
+    expect(names(listed)).toEqual(names(served));
+  });
 
   test('count gathered calls by result, requests, missing shards, and what the manager holds', async () => {
     await until('three shards to be served', async () => (await result('wiki.total', { word: 'the' })) === 3);

@@ -1,6 +1,7 @@
 // Search through a whole mesh: the same documents in one shard and in many give the same hits with the same scores, to
 // the last bit, on every way of asking. The mesh is a process of its own with two copies of TextSearch.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connect } from '../../client/mod.ts';
 import { buildShards } from '../../content-servers/text/mod.ts';
 import { scriptCommand } from '../../core/mod.ts';
 import { consulClient, type ConsulClient } from '../../services/consul/mod.ts';
@@ -158,6 +159,18 @@ describe('A search over seven shards', () => {
     const { result: text } = await mesh.call('many.explain', { query: 'rabbit', id: ids[0] });
     expect(String(text)).toContain('rabbit');
     expect(String(text)).toContain(String(hits[0]?.score).slice(0, 8));
+  });
+
+  test('is called with the client library by the name of the index', async () => {
+    const library = connect({ addresses: [mesh.addresses.thrift] });
+    const index = library.service<{ search(params: object): Promise<Found> }>('many', { i64: 'number' });
+    const params = { query: 'rabbit', count: 3 };
+    const { total, hits } = await index.search(params);
+    await library.drain();
+    const wanted = await ask('many', params);
+    const places = hits.map(({ shard, score }) => [shard, score]);
+    expect(total).toBe(wanted.total);
+    expect(places).toEqual(wanted.hits.map(({ shard, score }) => [shard, score]));
   });
 
   test('says where a query is wrong, and refuses too many hits', async () => {

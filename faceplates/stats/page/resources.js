@@ -246,8 +246,8 @@ function walk(event) {
 }
 
 /**
- * One tooltip for all squares and pictures of shards, shown below what is hovered or focused. Its text is the accessible
- * name of the element.
+ * One tooltip for all squares and pictures of shards, shown below what is hovered or focused. Its text is the
+ * accessible name of the element.
  */
 export function startTips() {
   const tip = byId('tip');

@@ -5,7 +5,10 @@
 import { count, make, mark } from './format.js';
 import { showTip } from './resources.js';
 
-/** Letter, name, meaning, and shape in a cell of 10 x 10. @type {[letter: string, state: string, meaning: string, shape: string][]} */
+/**
+ * Letter, name, meaning, and shape in a cell of 10 x 10.
+ * @type {[letter: string, state: string, meaning: string, shape: string][]}
+ */
 const STATES = [
   ['s', 'serving', 'Open in every copy of the content service there.', 'M0 0h10v10h-10z'],
   ['f', 'fetching', 'Its files are on their way.', 'M0 6h10v4h-10z'],

@@ -4,7 +4,13 @@ import { HoldingsFollower } from '../../../services/gather/holdings-follower.ts'
 import type { Holding, Holdings } from '../../../services/mesh/mod.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 
-const WIKI: Holding = { indexVersion: 'wiki@1.0.0', places: '0-3', serviceName: 'Words', serviceVersion: '1.0.0' };
+const WIKI: Holding = {
+  indexVersion: 'wiki@1.0.0',
+  places: '0-3',
+  serviceName: 'Words',
+  serviceVersion: '1.0.0',
+  manifest: '',
+};
 
 /** Lets promises settle. */
 async function settled(): Promise<void> {

@@ -40,6 +40,7 @@ function serverOf(manager: string, send: Send): ShardServer {
 function indexOf(...managers: readonly ShardServer[]): ServedIndex {
   return {
     id: 'w@1.0.0',
+    manifest: '',
     names: NAMES,
     placeOf: new Map(NAMES.map((name, place) => [name, place])),
     holders: NAMES.map(() => managers),
