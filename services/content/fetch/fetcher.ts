@@ -18,6 +18,7 @@ export type Verify = (folder: string, signal: AbortSignal) => Promise<boolean>;
 export class Fetcher {
   readonly #allowed: readonly string[];
   readonly #bytesPerS: number;
+  readonly #idleMs: number;
   /** Every process that has not been ended. There are as many as jobs run at a time, which the keeper limits. */
   readonly #workers = new Set<FetchWorker>();
   /** Processes without a job, and the timers of their ends. */
@@ -29,10 +30,12 @@ export class Fetcher {
   /**
    * @param allowed URL prefixes of the sources that may be read
    * @param bytesPerS limit of all fetches together; 0 for none
+   * @param idleMs a process without a job ends after this time
    */
-  constructor(allowed: readonly string[], bytesPerS = 0) {
+  constructor(allowed: readonly string[], bytesPerS = 0, idleMs: number = IDLE_MS) {
     this.#allowed = allowed;
     this.#bytesPerS = bytesPerS;
+    this.#idleMs = idleMs;
   }
 
   readonly fetch: Fetch = async (job, onBytes, signal) => {
@@ -89,7 +92,7 @@ export class Fetcher {
   }
 
   #keep(worker: FetchWorker): void {
-    const timer = setTimeout(() => this.#end(worker), IDLE_MS);
+    const timer = setTimeout(() => this.#end(worker), this.#idleMs);
     timer.unref();
     this.#idle.set(worker, timer);
   }
@@ -152,6 +155,5 @@ async function refuseOthers(source: string, allowed: readonly string[]): Promise
 }
 
 const CLOSED = 'this manager is stopping';
-/** A process without a job ends after this time. */
 const IDLE_MS = 10_000;
 const INSPECT_MS = 60_000;

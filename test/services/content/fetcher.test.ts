@@ -89,6 +89,15 @@ describe('A fetch process', () => {
     await expect(fetchShard(b)).rejects.toThrow('this manager is stopping');
   }, 60_000);
 
+  test('without a job ends, and another one takes the next job', async () => {
+    const [a, b] = (await writeShards({ a: 'one', b: 'two' })) as [ListedShard, ListedShard];
+    fetcher = new Fetcher([pathToFileURL(folder).href], 0, 1);
+    await fetchShard(a);
+    await until('its end', () => pids().length === 0);
+    await fetchShard(b);
+    expect(readFileSync(path.join(into('b'), 'content'), 'utf8')).toBe('two');
+  }, 60_000);
+
   test('that is killed while it is idle is replaced', async () => {
     const [a, b] = (await writeShards({ a: 'one', b: 'two' })) as [ListedShard, ListedShard];
     await fetchShard(a);
