@@ -2,7 +2,7 @@
 // nothing to do for some seconds ends.
 
 import { whySourceRefused } from '../allowed-sources.ts';
-import { FetchWorker } from './fetch-worker.ts';
+import { FetchWorker, SilentEnd } from './fetch-worker.ts';
 import type { FetchJob, JobResult, SourceJob, SourceListing, VerifyJob } from './job.ts';
 
 /** Fetches a shard. Rejects with an error whose message tells an operator what is wrong. */
@@ -68,8 +68,26 @@ export class Fetcher {
     signal: AbortSignal,
   ): Promise<JobResult> {
     signal.throwIfAborted();
+    const kept = this.#takeIdle();
+    try {
+      if (kept !== undefined) return await this.#runIn(kept, start, onBytes, signal);
+    } catch (error) {
+      // It may have been killed while it was idle.
+      if (!(error instanceof SilentEnd)) throw error;
+    }
+    signal.throwIfAborted();
     if (this.#isClosed) throw new Error(CLOSED);
-    const worker = this.#take();
+    const worker = new FetchWorker();
+    this.#workers.add(worker);
+    return await this.#runIn(worker, start, onBytes, signal);
+  }
+
+  async #runIn(
+    worker: FetchWorker,
+    start: (worker: FetchWorker) => SourceJob | VerifyJob,
+    onBytes: (bytesDone: number) => void,
+    signal: AbortSignal,
+  ): Promise<JobResult> {
     try {
       return await worker.run(() => start(worker), onBytes, signal);
     } finally {
@@ -79,16 +97,14 @@ export class Fetcher {
     }
   }
 
-  #take(): FetchWorker {
+  #takeIdle(): FetchWorker | undefined {
     for (const [worker, timer] of this.#idle) {
       clearTimeout(timer);
       this.#idle.delete(worker);
       if (worker.isReady) return worker;
       this.#end(worker);
     }
-    const worker = new FetchWorker();
-    this.#workers.add(worker);
-    return worker;
+    return undefined;
   }
 
   #keep(worker: FetchWorker): void {
