@@ -51,6 +51,8 @@ async function run(job: SourceJob | VerifyJob): Promise<void> {
 }
 
 setPriority(NICE);
+// The modes of the files of shards are chosen, whatever the umask of the manager is.
+process.umask(0o022);
 setInterval(() => {
   if (process.memoryUsage().rss < MEMORY_BYTES_MAX) return;
   const why = `the fetch process needs more than ${MEMORY_BYTES_MAX / 1024 / 1024} MiB of memory for this source`;
