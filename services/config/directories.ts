@@ -1,5 +1,5 @@
-// The directories of a process: its data directory and the one for the sockets of its chassis, both for this user alone,
-// and that of its shards. Checked before anything starts, so that a wrong one ends the start with its reason.
+// The directories of a process: its data directory and the one for the sockets of its chassis, both for this user
+// alone, and that of its shards. Checked before anything starts, so that a wrong one ends the start with its reason.
 
 import { readdirSync, statSync } from 'node:fs';
 import { ensurePrivateDirectory, findSocketBase, KatamariError } from '../../core/mod.ts';

@@ -1,5 +1,5 @@
-// The process that fetches and verifies shards, one at a time, or lists a source. Copying and hashing must not block the
-// event loop that routes calls, so it is a process of its own, at a lower priority. It exits when its manager does.
+// The process that fetches and verifies shards, one at a time, or lists a source. Copying and hashing must not block
+// the event loop that routes calls, so it is a process of its own, at a lower priority. It exits when its manager does.
 
 import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
