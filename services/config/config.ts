@@ -69,6 +69,8 @@ export interface Config {
   readonly manager: { readonly capacity: number };
   /** Shards of indices on this manager. */
   readonly content: {
+    /** Where the shards are. Only those who may enter it can read them. */
+    readonly directory: string;
     /** URL prefixes of the sources from which shards may be fetched. */
     readonly sources: readonly string[];
     /** Bytes per second of all fetches together; 0 for no limit. */
@@ -299,6 +301,7 @@ function fillIn(
     manager: { capacity: data.manager.capacity ?? os.availableParallelism() },
     content: {
       ...data.content,
+      directory: at(data.content.directory, ['content', 'directory']) ?? path.join(dataDir, 'shards'),
       sources: data.content.sources ?? [pathToFileURL(`${baseOf(['content', 'sources'])}/`).href],
     },
     limits: { ...data.limits, ...memoryLimits(data.limits, data.limits.frame) },
@@ -356,6 +359,7 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
     master: data.master,
     manager: { capacity: data.manager.capacity as number },
     content: {
+      directory: data.content.directory as string,
       sources: data.content.sources as string[],
       fetchBytesPerS: data.content.fetchRate,
       openTimeoutMs: data.content.openTimeout,

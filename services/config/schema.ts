@@ -34,7 +34,7 @@ export interface ConfigFile {
   };
   master: { rank: number };
   manager: { capacity?: number | undefined };
-  content: { sources?: string[] | undefined; fetchRate: number; openTimeout: number };
+  content: { directory?: string | undefined; sources?: string[] | undefined; fetchRate: number; openTimeout: number };
   timeout: number;
   shutdownDelay: number;
   admin: { token?: string | undefined; tokenFile?: string | undefined };
@@ -392,6 +392,7 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
   manager: z.strictObject({ capacity: count(1, 100_000).optional() }).prefault({}),
   content: z
     .strictObject({
+      directory: text('a directory').optional(),
       sources: leaf(
         z.array(leaf(z.string().max(2_048).regex(SOURCE), 'text', SOURCE_EXPECTED)).max(100),
         'list',

@@ -1,8 +1,11 @@
 // The shards of one manager on its disk. A shard is fetched into `part/`, appears whole in `live/` by a rename, and
 // waits in `old/` after its removal. A process that is killed at any moment leaves no half shard in `live/`.
+//
+// Content servers may run as other users. So whoever may enter the root folder can read the shards, but not write. The
+// root folder is for the user of the mesh alone, unless an operator opens it.
 
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { z } from 'zod';
@@ -168,7 +171,10 @@ export class ShardStore {
   }
 
   async #move(from: string, to: string): Promise<void> {
-    await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
+    const folder = path.dirname(to);
+    await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+    // Whatever the umask is.
+    for (const one of [path.dirname(folder), folder]) await chmod(one, FOLDER_MODE);
     await rename(from, to);
     // The rename is durable when both folders are.
     for (const folder of [path.dirname(to), path.dirname(from)]) await syncFolder(folder);
@@ -206,3 +212,6 @@ const INDEX_VERSION = /^[A-Za-z_][A-Za-z0-9_]*@[0-9A-Za-z.+-]+$/;
 /** In the folder of a shard: its files, and the record of them. */
 export const CONTENT: string = 'content';
 export const RECORD: string = 'shard.json';
+/** Modes of what is in the root folder, whose own mode decides who can enter. */
+export const FOLDER_MODE = 0o755;
+export const FILE_MODE = 0o644;

@@ -59,11 +59,10 @@ export class ManagerRole {
     const { client, config, events, clock, components, hooks, offers, fleet, router, shared, status, consulMetrics } =
       base;
     const { name, mesh, dataDir, limits } = config;
-    const shardsDir = path.join(dataDir, 'shards');
     let role: ManagerRole | undefined;
     const fetcher = new Fetcher(config.content.sources, config.content.fetchBytesPerS);
     const keeper = new Keeper({
-      store: new ShardStore(shardsDir),
+      store: new ShardStore(config.content.directory),
       fetch: fetcher.fetch,
       verify: fetcher.verify,
       events,
@@ -76,7 +75,7 @@ export class ManagerRole {
     components.register({ stage: 'link', drain: async () => inspector.close(), close: () => inspector.close() });
     const shardOrders = new ShardOrders({
       keeper,
-      manifests: new ManifestCache({ client, mesh, folder: path.join(shardsDir, 'manifests') }),
+      manifests: new ManifestCache({ client, mesh, folder: path.join(dataDir, 'shards', 'manifests') }),
       events,
       clock,
     });

@@ -3,14 +3,17 @@
 // and fails if it does not run as root.
 import { afterEach, describe, expect, test } from 'vitest';
 import { scriptCommand } from '../../core/mod.ts';
+import { consulClient } from '../../services/consul/mod.ts';
+import { documentSigner } from '../../services/mesh/mod.ts';
+import { addIndex, writeWords } from '../kit/mesh/index-source.ts';
 import { fixture, work } from '../kit/mesh/mesh.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { until } from '../kit/tools/wait.ts';
 
 import { spawn } from 'node:child_process';
-import { chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 let mesh: MeshProcess | undefined;
 afterEach(async () => {
@@ -133,4 +136,56 @@ describe.skipIf(!isRoot && process.env['KATAMARI_GATE'] === undefined)('A chassi
       rmSync(folder, { recursive: true, force: true });
     }
   });
+
+  test('reads the shards of a content.directory that it may enter, and cannot change them', async () => {
+    const folder = mkdtempSync('/tmp/katamari-shards-');
+    const shards = path.join(folder, 'shards');
+    const source = path.join(folder, 'source');
+    writeWords(source, { a: 'the cat and the dog' });
+    chmodSync(folder, 0o755);
+    // The rights of the files at the source do not matter.
+    chmodSync(path.join(source, 'a/words.txt'), 0o600);
+    mkdirSync(shards);
+    chmodSync(shards, 0o750);
+    chownSync(shards, 0, NOBODY);
+    try {
+      mesh = await startMeshProcess({
+        settings: { content: { sources: [pathToFileURL(folder).href], directory: shards } },
+        deployments: [
+          as('nobody'),
+          as('daemon', { version: '2.0.0', groups: [] }),
+          { service: 'Words', version: '1.0.0', command: fixture('words.ts'), user: 'nobody' },
+        ] as never,
+      });
+      const up = mesh;
+      const secret = readFileSync(path.join(up.directory, 'data/link-secret'), 'utf8').trim();
+      const client = consulClient({
+        address: up.addresses.consul,
+        token: up.consulToken,
+        signer: documentSigner('test', () => [secret]),
+      });
+      await addIndex(client, source, '1.0.0');
+      let answer: unknown;
+      await until(
+        () => `an answer of the index, not ${JSON.stringify(answer)}`,
+        async () => {
+          const { result, error } = await up.call('wiki.total', { word: 'the' });
+          answer = result ?? error?.message;
+          return result === 2;
+        },
+      );
+      const content = path.join(shards, 'live/wiki@1.0.0/a/content');
+      expect(await shell(`cat ${content}/words.txt`)).toBe('the cat and the dog');
+      expect(
+        await shell(
+          `(echo x >> ${content}/words.txt; rm ${content}/words.txt; touch ${content}/new) 2>&1 | grep -c denied`,
+        ),
+      ).toBe('3');
+      expect(await shell(`cat ${content}/words.txt 2>&1 | grep -c denied`, '2.0.0')).toBe('1');
+    } finally {
+      await mesh?.end();
+      mesh = undefined;
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }, 120_000);
 });

@@ -3,11 +3,11 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { sleep } from '../../../core/mod.ts';
 import { replaceFile } from '../../mesh/mod.ts';
-import { CONTENT, RECORD, type FileRecord, type ShardRecord } from '../shard-store.ts';
+import { CONTENT, FILE_MODE, FOLDER_MODE, RECORD, type FileRecord, type ShardRecord } from '../shard-store.ts';
 import { ByteRate } from './byte-rate.ts';
 import type { FetchJob } from './job.ts';
 import { unzip } from './unzip.ts';
@@ -93,7 +93,7 @@ async function prepareFolder({ into, digest }: FetchJob, files: readonly ListedF
     return;
   }
   await rm(into, { recursive: true, force: true });
-  await mkdir(into, { recursive: true, mode: 0o700 });
+  await mkdir(into, { recursive: true, mode: FOLDER_MODE });
   await replaceFile(note, digest);
 }
 
@@ -112,7 +112,7 @@ interface FileFetch {
 async function fetchFile(fetch: FileFetch): Promise<string> {
   const { job, source, file, to, added } = fetch;
   const temporary = path.join(job.into, unfinishedName(file));
-  await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
+  await mkdir(path.dirname(to), { recursive: true, mode: FOLDER_MODE });
   const isHere = sizeOf(to) === file.bytes;
   const isCloned =
     !isHere &&
@@ -135,7 +135,10 @@ async function fetchFile(fetch: FileFetch): Promise<string> {
       `${nameOf(job, file)} has the SHA-256 ${sha256}, and its source says ${expected}; see whether the file is damaged`,
     );
   }
-  if (!isHere) await rename(temporary, to);
+  if (!isHere) {
+    await chmod(temporary, FILE_MODE);
+    await rename(temporary, to);
+  }
   return sha256;
 }
 

@@ -22,8 +22,14 @@ interface RunningJob {
   readonly resolve: (result: JobResult) => void;
   readonly reject: (reason: Error) => void;
   isSent: boolean;
+  hasReport: boolean;
   result: JobResult | undefined;
   failure: string;
+}
+
+/** The process has ended without a report on its job. Perhaps it was dead already when it got the job. */
+export class SilentEnd extends Error {
+  override readonly name = 'SilentEnd';
 }
 
 export class FetchWorker {
@@ -79,7 +85,16 @@ export class FetchWorker {
     try {
       return await new Promise<JobResult>((resolve, reject) => {
         const failure = 'the fetch process ended without a result';
-        this.#job = { makeJob, onBytes: onProgress, resolve, reject, isSent: false, result: undefined, failure };
+        this.#job = {
+          makeJob,
+          onBytes: onProgress,
+          resolve,
+          reject,
+          isSent: false,
+          hasReport: false,
+          result: undefined,
+          failure,
+        };
         this.#said = '';
         if (signal.aborted) onAbort();
         else if (this.#hasEnded) reject(new Error(failure));
@@ -119,9 +134,10 @@ export class FetchWorker {
   #onReport(report: FetchReport | undefined): void {
     // What a killed process has written counts no more.
     if (report === undefined || this.#hasEnded) return;
-    if ('isReady' in report) this.#onReady();
-    else if (this.#job === undefined) return;
-    else if ('bytesDone' in report) this.#job.onBytes(report.bytesDone);
+    if ('isReady' in report) return this.#onReady();
+    if (this.#job === undefined) return;
+    this.#job.hasReport = true;
+    if ('bytesDone' in report) this.#job.onBytes(report.bytesDone);
     else if ('failed' in report) this.#job.failure = report.failed;
     else this.#job.result = report;
   }
@@ -135,8 +151,10 @@ export class FetchWorker {
   /** A process that needs much memory ends after its job instead of being ready again. */
   #onClose(how: string, isOrderly: boolean): void {
     this.#hasEnded = true;
-    if (isOrderly) this.#settle();
-    else this.#takeJob()?.reject(new Error(`The fetch process ended with ${how}: ${this.#said.trim()}`));
+    if (isOrderly) return this.#settle();
+    const job = this.#takeJob();
+    const ErrorClass = job?.hasReport === true ? Error : SilentEnd;
+    job?.reject(new ErrorClass(`The fetch process ended with ${how}: ${this.#said.trim()}`));
   }
 
   #settle(): void {

@@ -2,7 +2,7 @@
 // nothing to do for some seconds ends.
 
 import { whySourceRefused } from '../allowed-sources.ts';
-import { FetchWorker } from './fetch-worker.ts';
+import { FetchWorker, SilentEnd } from './fetch-worker.ts';
 import type { FetchJob, JobResult, SourceJob, SourceListing, VerifyJob } from './job.ts';
 
 /** Fetches a shard. Rejects with an error whose message tells an operator what is wrong. */
@@ -18,6 +18,7 @@ export type Verify = (folder: string, signal: AbortSignal) => Promise<boolean>;
 export class Fetcher {
   readonly #allowed: readonly string[];
   readonly #bytesPerS: number;
+  readonly #idleMs: number;
   /** Every process that has not been ended. There are as many as jobs run at a time, which the keeper limits. */
   readonly #workers = new Set<FetchWorker>();
   /** Processes without a job, and the timers of their ends. */
@@ -29,10 +30,12 @@ export class Fetcher {
   /**
    * @param allowed URL prefixes of the sources that may be read
    * @param bytesPerS limit of all fetches together; 0 for none
+   * @param idleMs a process without a job ends after this time
    */
-  constructor(allowed: readonly string[], bytesPerS = 0) {
+  constructor(allowed: readonly string[], bytesPerS = 0, idleMs: number = IDLE_MS) {
     this.#allowed = allowed;
     this.#bytesPerS = bytesPerS;
+    this.#idleMs = idleMs;
   }
 
   readonly fetch: Fetch = async (job, onBytes, signal) => {
@@ -65,8 +68,26 @@ export class Fetcher {
     signal: AbortSignal,
   ): Promise<JobResult> {
     signal.throwIfAborted();
+    const kept = this.#takeIdle();
+    try {
+      if (kept !== undefined) return await this.#runIn(kept, start, onBytes, signal);
+    } catch (error) {
+      // It may have been killed while it was idle.
+      if (!(error instanceof SilentEnd)) throw error;
+    }
+    signal.throwIfAborted();
     if (this.#isClosed) throw new Error(CLOSED);
-    const worker = this.#take();
+    const worker = new FetchWorker();
+    this.#workers.add(worker);
+    return await this.#runIn(worker, start, onBytes, signal);
+  }
+
+  async #runIn(
+    worker: FetchWorker,
+    start: (worker: FetchWorker) => SourceJob | VerifyJob,
+    onBytes: (bytesDone: number) => void,
+    signal: AbortSignal,
+  ): Promise<JobResult> {
     try {
       return await worker.run(() => start(worker), onBytes, signal);
     } finally {
@@ -76,20 +97,18 @@ export class Fetcher {
     }
   }
 
-  #take(): FetchWorker {
+  #takeIdle(): FetchWorker | undefined {
     for (const [worker, timer] of this.#idle) {
       clearTimeout(timer);
       this.#idle.delete(worker);
       if (worker.isReady) return worker;
       this.#end(worker);
     }
-    const worker = new FetchWorker();
-    this.#workers.add(worker);
-    return worker;
+    return undefined;
   }
 
   #keep(worker: FetchWorker): void {
-    const timer = setTimeout(() => this.#end(worker), IDLE_MS);
+    const timer = setTimeout(() => this.#end(worker), this.#idleMs);
     timer.unref();
     this.#idle.set(worker, timer);
   }
@@ -152,6 +171,5 @@ async function refuseOthers(source: string, allowed: readonly string[]): Promise
 }
 
 const CLOSED = 'this manager is stopping';
-/** A process without a job ends after this time. */
 const IDLE_MS = 10_000;
 const INSPECT_MS = 60_000;

@@ -1,5 +1,5 @@
-// The process that fetches and verifies shards, one at a time, or lists a source. Copying and hashing must not block the
-// event loop that routes calls, so it is a process of its own, at a lower priority. It exits when its manager does.
+// The process that fetches and verifies shards, one at a time, or lists a source. Copying and hashing must not block
+// the event loop that routes calls, so it is a process of its own, at a lower priority. It exits when its manager does.
 
 import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -51,6 +51,8 @@ async function run(job: SourceJob | VerifyJob): Promise<void> {
 }
 
 setPriority(NICE);
+// The modes of the files of shards are chosen, whatever the umask of the manager is.
+process.umask(0o022);
 setInterval(() => {
   if (process.memoryUsage().rss < MEMORY_BYTES_MAX) return;
   const why = `the fetch process needs more than ${MEMORY_BYTES_MAX / 1024 / 1024} MiB of memory for this source`;

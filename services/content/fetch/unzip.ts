@@ -7,7 +7,7 @@ import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { type Entry, openPromise, type ZipFile } from 'yauzl';
 import { DISK_RESERVE_BYTES, UNZIPPED_BYTES_MAX, UNZIPPED_RATIO_MAX, SHARD_FILES_MAX } from '../limits.ts';
-import type { FileRecord } from '../shard-store.ts';
+import { FILE_MODE, FOLDER_MODE, type FileRecord } from '../shard-store.ts';
 import { whyNoFiles } from './source-listing.ts';
 import { SourceError } from './shard-source.ts';
 
@@ -30,7 +30,7 @@ export async function unzip(
   try {
     const entries = await entriesOf(zip, shown);
     check(entries, shown, (await stat(archive)).size);
-    await mkdir(temporary, { recursive: true, mode: 0o700 });
+    await mkdir(temporary, { recursive: true, mode: FOLDER_MODE });
     await askForSpace(entries, temporary, shown);
     const records: FileRecord[] = [];
     for (const entry of entries)
@@ -99,8 +99,8 @@ async function unpack(
   shown: string,
   onBytes: (bytes: number) => void,
 ): Promise<FileRecord> {
-  await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
-  const output = await open(to, 'wx', 0o600);
+  await mkdir(path.dirname(to), { recursive: true, mode: FOLDER_MODE });
+  const output = await open(to, 'wx', FILE_MODE);
   const hash = createHash('sha256');
   let bytes = 0;
   let crc = 0;

@@ -230,13 +230,19 @@ describe('Precedence', () => {
   test('content.sources are URL prefixes, by default the folder of the file, or the working directory', () => {
     const { config } = loadConfig({ file: undefined, cwd: '/srv/mesh one', env: { HOME: '/home/x' }, flags: [] });
     expect(config.content).toEqual({
+      directory: '/home/x/.local/state/katamari/default/shards',
       sources: ['file:///srv/mesh%20one/'],
       fetchBytesPerS: 50_000_000,
       openTimeoutMs: 300_000,
     });
     expect(load(CALCULATOR).config.content.sources).toEqual([`file://${directory}/`]);
-    const text = `content: { sources: [s3://bucket/], fetchRate: 0, openTimeout: 1m }\n${CALCULATOR}`;
-    expect(load(text).config.content).toEqual({ sources: ['s3://bucket/'], fetchBytesPerS: 0, openTimeoutMs: 60_000 });
+    const text = `content: { directory: ./shards, sources: [s3://bucket/], fetchRate: 0, openTimeout: 1m }\n${CALCULATOR}`;
+    expect(load(text).config.content).toEqual({
+      directory: path.join(directory, 'shards'),
+      sources: ['s3://bucket/'],
+      fetchBytesPerS: 0,
+      openTimeoutMs: 60_000,
+    });
     const loaded = load(text, { KATAMARI_CONTENT_SOURCES: 'file:/srv/a/,https://host/b/' });
     expect(loaded.config.content.sources).toEqual(['file:/srv/a/', 'https://host/b/']);
     expect(from(loaded, 'content.sources')).toEqual([

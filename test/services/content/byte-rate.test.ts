@@ -49,3 +49,16 @@ test('a long wait is told every second, and no limit never waits', async () => {
   await new ByteRate(0, time).spend(1e12, () => told++);
   expect([time.ms, told]).toEqual([10_000, 10]);
 });
+
+test('a new limit holds from its change on, for a wait that has begun too', async () => {
+  const time = new Time();
+  const rate = new ByteRate(1_000, time);
+  await rate.spend(1_000, () => undefined);
+  expect(time.ms).toBe(1_000);
+  rate.change(2_000);
+  await rate.spend(1_000, () => undefined);
+  expect(time.ms).toBe(1_500);
+  // After the first second of the wait, the rest passes at twice the rate.
+  await rate.spend(5_000, () => time.ms === 2_500 && rate.change(4_000));
+  expect(time.ms).toBe(3_250);
+});

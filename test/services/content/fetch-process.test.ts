@@ -61,6 +61,17 @@ describe('The fetch process', () => {
     expect(await ended).toBe(0);
   });
 
+  test('ends with its manager when it has no job', async () => {
+    const [program = '', ...args] = scriptCommand(MAIN);
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    const ended = new Promise((resolve) => child.on('exit', resolve));
+    for await (const line of createInterface({ input: child.stdout })) {
+      expect(line).toBe('{"isReady":true}');
+      child.stdin.end();
+    }
+    expect(await ended).toBe(0);
+  });
+
   test('does not outlive an inspection that is given up', async () => {
     server.answer = () => true;
     const stop = new AbortController();

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FileServer } from '../../kit/content/file-server.ts';
 import { Fetching } from '../../kit/content/fetching.ts';
 import { SmallDisk } from '../../kit/cluster/small-disk.ts';
+import { childPids } from '../../kit/tools/processes.ts';
 import { Random } from '../../kit/tools/random.ts';
 import { until } from '../../kit/tools/wait.ts';
 import { createHash, randomBytes } from 'node:crypto';
@@ -42,25 +43,7 @@ function unfinishedBytes(part: string): number {
 }
 
 /** The fetch process of this one. */
-function fetchProcess(): number | undefined {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .find((pid) => {
-      const [stat = '', command = ''] = ['stat', 'cmdline'].map((name) => procFile(pid, name));
-      return Number(stat.replace(/^.*\) . /s, '').split(' ')[0]) === process.pid && FETCH.test(command);
-    });
-}
-
-/** '' when the process has ended. */
-function procFile(pid: number, name: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${name}`, 'latin1');
-  } catch {
-    return '';
-  }
-}
-
+const fetchProcess = (): number | undefined => childPids(FETCH)[0];
 const FETCH = /content\/fetch\/main\.[jt]s/;
 
 describe('A fetch', () => {
