@@ -1,7 +1,7 @@
 // What a cluster reports about its indices, for tests: the documents in Consul, the status that the admin service
 // gives, and the files of the managers.
 
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { HOLDINGS, keysOf, type HoldingsRecord } from '../../../services/mesh/mod.ts';
 import { runKatamari, type RunResult } from '../tools/run.ts';
@@ -43,18 +43,22 @@ export async function servedOf(cluster: Cluster, index: string): Promise<Record<
 export function liveFiles(cluster: Cluster, manager: string): Record<string, number> {
   const live = path.join(cluster.process(manager).directory, 'data/shards/live');
   return Object.fromEntries(
-    namesBelow(live)
-      .map((name) => [name, statSync(path.join(live, name))] as const)
-      .filter(([, found]) => found.isFile())
-      .map(([name, { ino }]) => [name, ino]),
+    namesBelow(live).flatMap((name) => {
+      // It may go meanwhile.
+      const found = statSync(path.join(live, name), { throwIfNoEntry: false });
+      return found?.isFile() === true ? [[name, found.ino] as const] : [];
+    }),
   );
 }
 
-function namesBelow(folder: string): string[] {
+/** Names in the folder and below it. A folder that goes while it is read is read again. */
+function namesBelow(folder: string, tries: number = 10): string[] {
+  if (!existsSync(folder)) return [];
   try {
     return readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort();
-  } catch {
-    return [];
+  } catch (error) {
+    if (tries === 1) throw error;
+    return namesBelow(folder, tries - 1);
   }
 }
 
