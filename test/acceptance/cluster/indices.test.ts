@@ -94,7 +94,7 @@ async function total(): Promise<unknown> {
 function startCallers(...versions: readonly string[]): IndexCallers {
   return (callers = new IndexCallers({
     urls: cluster.doors.map(({ host, jsonRpcPort }) => `http://${host}:${jsonRpcPort}`),
-    clients: 8,
+    clients: 4,
     method: 'wiki.total',
     params: { word: 'the' },
     answers: versions.map((version) => String(totals[version])),
