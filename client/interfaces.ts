@@ -19,6 +19,13 @@ interface CachedInterface {
   expiresAtMs: number;
 }
 
+/** Struct InterfaceText of idl/chassis.thrift. */
+interface DescribedInterface {
+  readonly idlMain: string;
+  readonly idlFiles: ReadonlyMap<string, string>;
+  readonly idlService?: string;
+}
+
 export class InterfaceCache {
   readonly #channel: Channel;
   readonly #timeoutMs: number;
@@ -75,9 +82,9 @@ export class InterfaceCache {
     const call = this.#channel.open(`katamari.Mesh.describe(${service})`, this.#headers, this.#timeoutMs, undefined);
     const args = encodeStruct(describe.args, { serviceName: service, version });
     this.#channel.send(call, prepareMethod('katamari.Mesh', describe, 'bigint'), args);
-    const { idlMain, idlFiles } = (await call.promise) as { idlMain: string; idlFiles: Map<string, string> };
+    const { idlMain, idlFiles, idlService = service } = (await call.promise) as DescribedInterface;
     const files = Object.fromEntries(idlFiles);
-    const iface = parseIdl({ main: idlMain, files }).services.get(service);
+    const iface = parseIdl({ main: idlMain, files }).services.get(idlService);
     if (iface !== undefined) return iface;
     throw new KatamariError('internal', `The mesh sent an IDL for ${service} that does not declare it`);
   }

@@ -94,8 +94,9 @@ export class MeshCaller {
     );
     const result = decodeResult(describe, reply.body);
     if (!result.ok) throw new KatamariError('internal', `katamari.Mesh.describe threw ${result.exception}`);
-    const text = result.value as { idlMain: string; idlFiles: Record<string, string> };
-    const found = parseIdl({ main: text.idlMain, files: text.idlFiles }).services.get(service);
+    const text = result.value as { idlMain: string; idlFiles: Record<string, string>; idlService?: string };
+    const { idlMain: main, idlFiles: files, idlService = service } = text;
+    const found = parseIdl({ main, files }).services.get(idlService);
     if (found === undefined)
       throw new KatamariError('internal', `The mesh sent an IDL for ${service} that does not declare it`);
     this.#interfaces.set(key, found);
