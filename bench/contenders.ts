@@ -166,7 +166,7 @@ export function echoChassis(concurrency: number): string[] {
   return [process.execPath, path.join(REPOSITORY, 'dist', 'bench', 'echo-chassis.js'), ECHO_IDL, String(concurrency)];
 }
 
-function runtimeLine(runtime: Runtime, flags: readonly string[]): string[] {
+export function runtimeLine(runtime: Runtime, flags: readonly string[]): string[] {
   const bin = (name: string): string => path.join(REPOSITORY, 'node_modules', '.bin', name);
   const source = path.join(REPOSITORY, 'services', 'cli', 'main.ts');
   switch (runtime) {

@@ -75,7 +75,7 @@ for (const name of names) {
   const measure =
     SPECIAL[name] ?? usage(`--rows: found "${name}", expected ${Object.keys(SPECIAL).join(', ')}, idle or none`);
   console.error(`  ${name}`);
-  rows.push(await measure(effort));
+  rows.push(...[await measure(effort)].flat());
 }
 const idle = names.includes('idle')
   ? await idleFigures(effort.runtime, quick ? 2 : 20, quick ? 1_000 : 10_000)

@@ -10,6 +10,7 @@ import { ECHO_IDL } from './echo.ts';
 import { drive, type LoadOptions, type Measured, type Target } from './load.ts';
 import { commandOf, cpuMs, processTree, rssBytes, run } from './programs.ts';
 import { median } from './figures.ts';
+import { searches } from './searches.ts';
 
 export interface Effort {
   readonly rounds: number;
@@ -149,7 +150,7 @@ export function rowsOfGrid(cells: readonly GridCell[]): Row[] {
 }
 
 /** The rows with a setup of their own, by name. */
-export const SPECIAL: Readonly<Record<string, (effort: Effort) => Promise<Row>>> = {
+export const SPECIAL: Readonly<Record<string, (effort: Effort) => Promise<Row | readonly Row[]>>> = {
   client: remoteCalls,
   p99: tailAtHalf,
   large: largePayloads,
@@ -157,6 +158,7 @@ export const SPECIAL: Readonly<Record<string, (effort: Effort) => Promise<Row>>>
   metrics: withAndWithoutMetrics,
   overload: twiceTheLoad,
   frozen: oneFrozen,
+  searches,
 };
 
 /** One client with one connection and 64 calls in flight, and one worker that handles many calls at once. */

@@ -19,6 +19,13 @@ interface CachedInterface {
   expiresAtMs: number;
 }
 
+/** Struct InterfaceText of idl/chassis.thrift. */
+interface DescribedInterface {
+  readonly idlMain: string;
+  readonly idlFiles: ReadonlyMap<string, string>;
+  readonly idlService?: string;
+}
+
 export class InterfaceCache {
   readonly #channel: Channel;
   readonly #timeoutMs: number;
@@ -75,22 +82,12 @@ export class InterfaceCache {
     const call = this.#channel.open(`katamari.Mesh.describe(${service})`, this.#headers, this.#timeoutMs, undefined);
     const args = encodeStruct(describe.args, { serviceName: service, version });
     this.#channel.send(call, prepareMethod('katamari.Mesh', describe, 'bigint'), args);
-    const { idlMain, idlFiles, declaredName } = (await call.promise) as InterfaceText;
+    const { idlMain, idlFiles, idlService = service } = (await call.promise) as DescribedInterface;
     const files = Object.fromEntries(idlFiles);
-    const iface = parseIdl({ main: idlMain, files }).services.get(
-      declaredName === undefined || declaredName === '' ? service : declaredName,
-    );
+    const iface = parseIdl({ main: idlMain, files }).services.get(idlService);
     if (iface !== undefined) return iface;
     throw new KatamariError('internal', `The mesh sent an IDL for ${service} that does not declare it`);
   }
-}
-
-/** Struct InterfaceText of idl/chassis.thrift. */
-interface InterfaceText {
-  readonly idlMain: string;
-  readonly idlFiles: ReadonlyMap<string, string>;
-  /** Undefined from a mesh of an older version. */
-  readonly declaredName?: string;
 }
 
 const ENTRIES_MAX = 100;

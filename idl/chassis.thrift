@@ -45,8 +45,8 @@ struct InterfaceText {
   2: string version
   3: string idlMain
   4: map<string, string> idlFiles
-  /** Name of the service in the IDL; '' for `serviceName`. An index has the interface of its content service. */
-  5: string declaredName
+  /** Name of the service in the IDL, if it is another one: an index has the interface of its content service. */
+  5: optional string idlService
 }
 
 /** Served by the mesh at KATAMARI_MESH and on its Thrift ports, under the multiplexed name `katamari.Mesh`. */

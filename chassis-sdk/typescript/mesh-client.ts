@@ -94,11 +94,9 @@ export class MeshCaller {
     );
     const result = decodeResult(describe, reply.body);
     if (!result.ok) throw new KatamariError('internal', `katamari.Mesh.describe threw ${result.exception}`);
-    const text = result.value as { idlMain: string; idlFiles: Record<string, string>; declaredName?: string };
-    // An index has the interface of its content service. A mesh of an older version does not tell the name.
-    const { idlMain, idlFiles, declaredName = '' } = text;
-    const { services } = parseIdl({ main: idlMain, files: idlFiles });
-    const found = services.get(declaredName === '' ? service : declaredName);
+    const text = result.value as { idlMain: string; idlFiles: Record<string, string>; idlService?: string };
+    const { idlMain: main, idlFiles: files, idlService = service } = text;
+    const found = parseIdl({ main, files }).services.get(idlService);
     if (found === undefined)
       throw new KatamariError('internal', `The mesh sent an IDL for ${service} that does not declare it`);
     this.#interfaces.set(key, found);

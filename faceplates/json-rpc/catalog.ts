@@ -49,16 +49,17 @@ export class Catalog {
 
   /**
    * Returns the IDL of `Service[@version]`; of the newest version if none is given. It is the whole text, also for a
-   * caller that may call only some of the methods. @throws KatamariError no_pool
+   * caller that may call only some of the methods. `service` is the name in the IDL: an index has the interface of its
+   * content service. @throws KatamariError no_pool
    */
-  idl(identity: CallerIdentity, name: string): Document & { readonly version: string } {
+  idl(identity: CallerIdentity, name: string): Document & { readonly version: string; readonly service: string } {
     const edition = this.#find(identity, name).at(-1) as Edition;
     let document = this.#idl.get(edition.interface);
     if (document === undefined) {
       document = documentOf(idlText(edition.interface));
       this.#idl.set(edition.interface, document);
     }
-    return { ...document, version: edition.version };
+    return { ...document, version: edition.version, service: edition.interface.service };
   }
 
   /** Returns a request that the first service of the mesh answers; undefined if there is no service. */

@@ -259,7 +259,12 @@ class JsonRpcServer {
     const identity = await this.#identifyReader(c);
     try {
       const document = this.#options.catalog.idl(identity, file.slice(0, -'.thrift'.length));
-      return handOut(c, document, { 'content-type': TEXT_TYPE, 'katamari-version': document.version });
+      const { version, service } = document;
+      return handOut(c, document, {
+        'content-type': TEXT_TYPE,
+        'katamari-version': version,
+        'katamari-service': service,
+      });
     } catch (thrown) {
       return refusal(asKatamariError(thrown));
     }

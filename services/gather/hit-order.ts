@@ -17,7 +17,7 @@ export interface Hit {
   readonly shard: string;
   readonly document: bigint;
   readonly score: number;
-  readonly sortValues?: readonly SortValue[];
+  readonly sortValues?: readonly SortValue[] | undefined;
   readonly fields?: ReadonlyMap<string, unknown>;
 }
 

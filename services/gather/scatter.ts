@@ -2,7 +2,7 @@
 // managers, one that is slow is sent to a second one, and the first reply counts. It ends when all shards have
 // answered or cannot, when the caller has enough, or a little before the deadline with what there is.
 
-import type { DeadlineWheel } from '../../core/link/mod.ts';
+import { CallSignal, type DeadlineWheel } from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock, type RetryBudget } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
 import { readApplicationException, type Method } from '../../core/thrift/mod.ts';
@@ -382,7 +382,8 @@ class ShardRequest implements CallSink {
   readonly places: readonly number[];
   readonly #scatter: Scatter;
   readonly #sentMs: number;
-  readonly #end = new AbortController();
+  /** An AbortController for each request would cost more than everything else of it. */
+  readonly #end = new CallSignal();
   #alarm: Alarm | undefined;
   #isSettled = false;
 
@@ -409,7 +410,7 @@ class ShardRequest implements CallSink {
     const { index, argsFor, call, method } = options;
     try {
       const args = argsFor(this.places.map((place) => index.names[place] as string));
-      offer.send(requestCall(call, method.name, offer.details, args, this.#end.signal), this);
+      offer.send(requestCall(call, method.name, offer.details, args, this.#end), this);
     } catch (error) {
       this.fail(asKatamariError(error));
     }
@@ -427,7 +428,7 @@ class ShardRequest implements CallSink {
   }
 
   cancel(): void {
-    if (this.#settle()) this.#end.abort();
+    if (this.#settle()) this.#end.abort(callEnded());
   }
 
   get #key(): string {
@@ -484,6 +485,10 @@ function messageOf(body: Uint8Array): string {
   } catch {
     return 'it sent an exception that cannot be decoded';
   }
+}
+
+function callEnded(): KatamariError {
+  return new KatamariError('cancelled', 'The call has ended without this reply');
 }
 
 function callerLeft(): KatamariError {

@@ -8,7 +8,7 @@ import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
 import { shardsOfDocuments, withShards } from './arguments.ts';
-import { coverageOf, type Coverage } from './coverage.ts';
+import { coverageOf } from './coverage.ts';
 import {
   allMissing,
   checkRequestBytes,
@@ -20,9 +20,10 @@ import {
   reserved,
   valueOf,
 } from './gather-call.ts';
-import { compareHits, type Hit, type SortKey } from './hit-order.ts';
+import type { SortKey } from './hit-order.ts';
 import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
+import { bestHits, cursorOf, readFound, writeFound, type RawFound } from './raw-hits.ts';
 import { type AnsweredScatter, type GatherTools, Scatter } from './scatter.ts';
 import type { ServedIndex } from './shard-map.ts';
 import type { Statistics } from './statistics-cache.ts';
@@ -36,14 +37,6 @@ interface GatheredSearch {
   readonly sort?: readonly SortKey[];
   readonly statistics?: Statistics;
   readonly minCoverage?: number;
-}
-
-/** Struct Found, as decoded. */
-interface GatheredHits {
-  readonly total?: bigint;
-  readonly hits?: readonly Hit[];
-  readonly coverage?: Coverage;
-  readonly cursor?: string;
 }
 
 /** Whether the mesh adds up the statistics of the query for a method. */
@@ -148,7 +141,8 @@ class SearchCall {
       call,
       argsFor: (names) => withShards(method, args, names),
       minCoverage: this.#minCoverage,
-      decode: (body) => valueOf(method, body),
+      decode: (body) =>
+        method.gather === 'search' ? readFound(method, body, this.#args.sort ?? []) : valueOf(method, body),
       checkRequests: (count) => this.#checkRequests(method, args, count),
       onEnd: (end) => {
         try {
@@ -185,7 +179,7 @@ class SearchCall {
     const { sort = [], count = 0 } = this.#args;
     const { answers } = end;
     if (this.#method.gather !== 'search') return this.#replyFirst(end);
-    const found = answers.map(({ value }) => value as GatheredHits);
+    const found = answers.map(({ value }) => value as RawFound);
     const missing = allMissing(this.#index, end, 'coverage');
     const coverage = coverageOf(this.#searched.length, missing, {
       retried: end.retried + this.#repeats.retried,
@@ -193,27 +187,18 @@ class SearchCall {
     });
     this.#tools.counts.missed(missing.flatMap(({ named }) => named));
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
-    const all = found.flatMap(({ hits = [] }) => hits);
-    all.sort((a, b) => compareHits(a, b, sort));
-    const hits = all.slice(0, count);
-    const hasMore = all.length > count || found.some(({ cursor = '' }) => cursor !== '');
+    const all = found.flatMap(({ hits }) => hits);
+    const hits = bestHits(all, sort, count);
+    const hasMore = all.length > count || found.some(({ hasCursor }) => hasCursor);
     const last = hits.at(-1);
-    const success = {
-      total: found.reduce((sum, { total = 0n }) => sum + total, 0n),
+    const body = writeFound(this.#method, {
+      total: found.reduce((sum, { total }) => sum + total, 0n),
       hits,
       coverage,
       cursor: hasMore && last !== undefined ? cursorOf(this.#method, last) : '',
-    };
-    const body = encodeStruct(this.#method.result, { success });
+    });
     this.#sink.reply(replyOf(this.#index, answers, body, coverage));
   }
-}
-
-/** The cursor behind a hit: the hit without its fields, as idl/search.thrift says. */
-function cursorOf(method: Method, { shard, document, score, sortValues = [] }: Hit): string {
-  const hit = hitStructOf(method);
-  if (hit === undefined) throw new KatamariError('internal', `The result of ${method.name} has no list of hits`);
-  return encodeStruct(hit, { shard, document, score, sortValues }).toString('base64url');
 }
 
 /** Adds fields to an encoded struct. Of a repeated field the last one counts. */

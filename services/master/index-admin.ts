@@ -190,6 +190,8 @@ class IndexAdmin {
       const why = `${served} of ${record.shards} shards of ${name}@${version} are served, so calls would fail; wait for the others, or force it`;
       throw bad(why);
     }
+    // Its shards that are served can be asked for with a lower minCoverage.
+    if (force) await store.setReady(name, version);
     await setRoute(name, { weights: { [version]: 100 } });
   }
 

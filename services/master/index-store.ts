@@ -88,6 +88,15 @@ export class IndexStore {
     throw contention(`${name}@${version}`);
   }
 
+  /** Offers a version though not every shard has been served yet. @throws KatamariError no_pool */
+  async setReady(name: string, version: string): Promise<void> {
+    const { record, modifyIndex } = await this.#known(name, version);
+    if (record.readyAtMs > 0) return;
+    const ready = { ...record, readyAtMs: Date.now() };
+    if (!(await this.#options.client.put(this.#keyOf(ready), JSON.stringify(ready), { cas: modifyIndex })))
+      throw contention(idOf(ready));
+  }
+
   /** Removes the record, and the manifest if no other version has it. @throws KatamariError no_pool */
   async remove(name: string, version: string): Promise<void> {
     const { client, events } = this.#options;

@@ -40,9 +40,10 @@ export function withMeshService(router: Router, send: Send): Send {
       await untilPoolsChange(router, call, serviceName, version);
       found = findPool(router, identity, serviceName, version);
     }
-    const { source, service: declaredName } = found.interface;
+    const { source, service: idlService } = found.interface;
     const { main: idlMain, files: idlFiles } = source;
-    const success = { serviceName, version: found.details.version, idlMain, idlFiles, declaredName };
+    const described = { serviceName, version: found.details.version, idlMain, idlFiles };
+    const success = idlService === serviceName ? described : { ...described, idlService };
     return { isException: false, body: encodeStruct(method.result, { success }), context: NO_REPLY_CONTEXT };
   };
   const own = sendOf(describe);

@@ -2,13 +2,12 @@
 // port, as for any client. The Thrift port and the URLs of the metrics come from the status (with the admin token),
 // the local configuration, or the command line.
 
-import { parseIdl } from '../../../core/idl/mod.ts';
 import { type Address, dialAddress, isUnspecified, parseAddress, urlOf } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT, type Config, didYouMean } from '../../config/mod.ts';
 import { listMethods } from '../commands/call.ts';
-import type { AdminClient } from '../kit/admin-client.ts';
+import { interfaceIn, type AdminClient, type ServiceIdl } from '../kit/admin-client.ts';
 import { loadFor, type CliContext } from '../kit/context.ts';
 import { describeMethod } from '../kit/method-help.ts';
 import { printable } from '../kit/terminal.ts';
@@ -48,7 +47,7 @@ export async function findTarget(
 async function methodOf(client: AdminClient, { service, method: name }: BenchPlan, version: string): Promise<Method> {
   const found = await client.findIdl(service, version);
   if ('why' in found) throw new ExitError(EXIT.failed, printable(found.why));
-  const known = interfaceOf(found.text, service);
+  const known = interfaceOf(found);
   if (name === '') {
     throw new ExitError(
       EXIT.usage,
@@ -70,10 +69,10 @@ async function methodOf(client: AdminClient, { service, method: name }: BenchPla
   );
 }
 
-function interfaceOf(text: string, service: string): Interface {
-  const known = parseIdl({ main: 'mesh.thrift', files: { 'mesh.thrift': text } }).services.get(service);
+function interfaceOf(idl: ServiceIdl): Interface {
+  const known = interfaceIn(idl);
   if (known !== undefined) return known;
-  throw new ExitError(EXIT.failed, `The mesh sent an IDL for ${service} that does not declare it`);
+  throw new ExitError(EXIT.failed, `The mesh sent an IDL for ${printable(idl.service)} that does not declare it`);
 }
 
 /** Returns undefined without a valid admin token; the caller then tries other sources. */

@@ -2,7 +2,6 @@
 // as JSON. An argument that is valid JSON is sent as the user wrote it, so 64-bit numbers keep all digits.
 
 import { parseDuration } from '../../../core/mod.ts';
-import { parseIdl } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { AdminClient, RpcAnswer, AdminRpcError } from '../kit/admin-client.ts';
@@ -175,10 +174,7 @@ export function listMethods(iface: Interface): string {
 /** Returns the interface of the service, for hints in error messages; undefined if it cannot be loaded. */
 async function interfaceOf(client: AdminClient, { service, version }: CallTarget): Promise<Interface | undefined> {
   try {
-    const text = await client.idl(service, version);
-    return text === undefined
-      ? undefined
-      : parseIdl({ main: 'mesh.thrift', files: { 'mesh.thrift': text } }).services.get(service);
+    return await client.interfaceOf(service, version);
   } catch {
     return undefined;
   }

@@ -1,6 +1,6 @@
 // Example commands for `katamari up`: one per faceplate, built from the IDL of a pool that is up. The IDL comes from
 // the mesh, so the examples work for any service.
-import { encodeParams, parseIdl } from '../../../core/idl/mod.ts';
+import { encodeParams } from '../../../core/idl/mod.ts';
 import { parseAddress } from '../../../core/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { type Config, CONFIG_FILE_NAMES } from '../../config/mod.ts';
@@ -146,15 +146,12 @@ function thriftMessage(service: string, method: Method, params: Record<string, u
 /** Loads the interface of a service from the mesh. Without an IDL, there are fewer examples. */
 async function interfaceOf(mesh: MeshHandle, service: string): Promise<Interface | undefined> {
   try {
-    const text = await new AdminClient({
+    return await new AdminClient({
       url: httpUrl(mesh.addresses.jsonRpc),
       from: 'up',
       bearer: '',
       findToken: () => ({ token: '', from: '' }),
-    }).idl(service, '');
-    return text === undefined
-      ? undefined
-      : parseIdl({ main: 'mesh.thrift', files: { 'mesh.thrift': text } }).services.get(service);
+    }).interfaceOf(service, '');
   } catch {
     return undefined;
   }

@@ -2,8 +2,10 @@
 // the admin service `Katamari`. It resolves the address and reads the token only when a command needs them. It tells
 // an unreachable mesh (exit 69) from a refusal by the mesh (exit 1).
 
+import { parseIdl } from '../../../core/idl/mod.ts';
 import { ERROR_TABLE } from '../../../core/mod.ts';
 import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';
 import type { DeployOutcome } from '../../master/mod.ts';
 import type { Deployment, KnownToken } from '../../mesh/mod.ts';
@@ -40,6 +42,19 @@ export interface RpcAnswer {
   readonly timing: string;
   /** Header `katamari-coverage`: `39/40`; '' without one. */
   readonly coverage: string;
+}
+
+/** The IDL of a service as the mesh sends it. */
+export interface ServiceIdl {
+  readonly text: string;
+  readonly version: string;
+  /** Name of the service in the IDL. An index has the interface of its content service. */
+  readonly service: string;
+}
+
+/** Returns the interface in an IDL; undefined if it does not declare the service. @throws IdlError */
+export function interfaceIn({ text, service }: ServiceIdl): Interface | undefined {
+  return parseIdl({ main: 'mesh.thrift', files: { 'mesh.thrift': text } }).services.get(service);
 }
 
 export interface AdminRpcError {
@@ -236,21 +251,25 @@ export class AdminClient {
     };
   }
 
-  /** Returns the IDL of a service, or undefined if the mesh has none. */
-  async idl(service: string, version: string): Promise<string | undefined> {
+  /** Returns the interface of a service, or undefined if the mesh has none. @throws IdlError for an IDL with errors */
+  async interfaceOf(service: string, version: string): Promise<Interface | undefined> {
     const found = await this.findIdl(service, version);
-    return 'text' in found ? found.text : undefined;
+    return 'why' in found ? undefined : interfaceIn(found);
   }
 
   /** Returns the IDL of a service and its version, or the reason why there is none. Version '' means the newest. */
-  async findIdl(
-    service: string,
-    version: string,
-  ): Promise<{ readonly text: string; readonly version: string } | { readonly why: string }> {
+  async findIdl(service: string, version: string): Promise<ServiceIdl | { readonly why: string }> {
     const name = encodeURIComponent(version === '' ? service : `${service}@${version}`);
     const response = await this.#fetch(`/idl/${name}.thrift`, {}, REPLY_TIMEOUT_MS);
     const text = await readBody(response, this.url);
-    if (response.ok) return { text, version: response.headers.get('katamari-version') ?? version };
+    if (response.ok) {
+      const { headers } = response;
+      return {
+        text,
+        version: headers.get('katamari-version') ?? version,
+        service: headers.get('katamari-service') ?? service,
+      };
+    }
     return { why: parseReply(text, response.status, this.url).error?.message ?? `HTTP ${response.status}` };
   }
 
