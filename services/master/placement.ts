@@ -223,8 +223,8 @@ class ShardPlacer {
   }
 
   /**
-   * Adds one more holder in an emptier manager. When it serves, the fuller one gives the shard up. Until then every pass
-   * makes the same move again: it was dropped as surplus before.
+   * Adds one more holder in an emptier manager. When it serves, the fuller one gives the shard up. Until then every
+   * pass makes the same move again: it was dropped as surplus before.
    */
   #balance(indices: readonly IndexToPlace[], holders: ReadonlyMap<string, readonly Holder[][]>): void {
     const byLoad = this.#bins.filter(({ manager }) => !manager.isDrained).sort((a, b) => loadOf(a) - loadOf(b));
