@@ -62,8 +62,11 @@ export class Keeper {
     this.#sweepLater();
   }
 
-  /** Replaces the orders: missing shards are fetched and opened, others are given up. Idempotent. */
-  setOrders(orders: readonly ShardOrder[]): void {
+  /**
+   * Replaces the orders: missing shards are fetched and opened, others are given up. Idempotent.
+   * @param unknown index versions whose shards cannot be known now: what is on the disk of them stays there
+   */
+  setOrders(orders: readonly ShardOrder[], unknown: ReadonlySet<string> = new Set()): void {
     if (this.#isClosed) return;
     this.#hasOrders ||= orders.length > 0;
     const wanted = new Map(orders.map((order) => [fullNameOf(order), order]));
@@ -73,7 +76,7 @@ export class Keeper {
       if (known?.isGone === false) known.order(order);
       else this.#add(name, order);
     }
-    this.#strays = this.#strays.then(() => this.#retireStrays()).catch(() => undefined);
+    this.#strays = this.#strays.then(() => this.#retireStrays(unknown)).catch(() => undefined);
   }
 
   /** The state of every replica, in order of the names. */
@@ -239,9 +242,10 @@ export class Keeper {
   }
 
   /** Moves live shards without an order to `old/`: a crash may have interrupted their removal. */
-  async #retireStrays(): Promise<void> {
+  async #retireStrays(unknown: ReadonlySet<string>): Promise<void> {
     const { store } = this.#options;
-    const isOrdered = (shard: ShardId): boolean => this.#replicas.has(fullNameOf(shard));
+    const isOrdered = (shard: ShardId): boolean =>
+      unknown.has(shard.indexVersion) || this.#replicas.has(fullNameOf(shard));
     for (const shard of await store.list()) if (!isOrdered(shard)) await store.retire(shard);
     await store.deleteParts(isOrdered);
   }

@@ -42,18 +42,21 @@ export class ShardOrders {
     const { keeper, manifests, events, clock } = this.#options;
     for (;;) {
       const found = new Map<string, readonly ShardOrder[]>();
+      const unknown = new Set<string>();
       let failure = '';
       for (const order of orders) {
         try {
           found.set(order.indexVersion, await this.#expand(order, signal));
         } catch (error) {
           failure = `${order.indexVersion}: ${(error as Error).message}`;
-          found.set(order.indexVersion, this.#current.get(order.indexVersion) ?? []);
+          const current = this.#current.get(order.indexVersion);
+          if (current === undefined) unknown.add(order.indexVersion);
+          else found.set(order.indexVersion, current);
         }
         if (signal.aborted) return;
       }
       this.#current = found;
-      keeper.setOrders([...found.values()].flat());
+      keeper.setOrders([...found.values()].flat(), unknown);
       if (failure !== '' && failure !== this.#told) events.add('order_refused', 'shards', failure);
       this.#told = failure;
       if (failure === '') {

@@ -174,6 +174,12 @@ function methodsOf(options: AdminOptions): Readonly<Record<string, AdminMethod>>
       act: async ({ deployment }: DeployArgs, { note }) => {
         const requested = deploymentOf(deployment);
         if (requested instanceof Error) throw refused('invalid', `the deployment is invalid: ${requested.message}`);
+        const indices = await actions.indices.store.list();
+        if (indices.some(({ name }) => name === requested.service))
+          throw refused(
+            'invalid',
+            `${requested.service} is the name of an index, which is a service too; use another one`,
+          );
         return OUTCOMES[await deployments.put(requested, note)];
       },
     },

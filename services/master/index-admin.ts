@@ -130,6 +130,8 @@ export function readIndices(
 
 class IndexAdmin {
   readonly #actions: IndexActions;
+  /** The conditions of all versions, which take reads of Consul and a plan; used again for a moment. */
+  #conditions: { readonly untilMs: number; readonly of: Promise<IndexPlan['conditions']> } | undefined;
 
   constructor(actions: IndexActions) {
     this.#actions = actions;
@@ -168,12 +170,29 @@ class IndexAdmin {
     const known = await store.get(record.name, record.version);
     if (known !== undefined) {
       checkSame(known, record, index.replicas);
+      await this.#heal(known);
       return { status: await this.#one(known), isNew: false, warnings: [] };
     }
     const { facts } = await this.#inspect(record.source, record);
     await this.#keepRoute(record);
     const added = await store.add(record, facts);
     return { status: await this.#one(added), isNew: true, warnings: facts.warnings };
+  }
+
+  /** Writes the list of the shards of a version again when Consul has lost it, and its source is what it was. */
+  async #heal(known: IndexRecord): Promise<void> {
+    const { store, manifest } = this.#actions;
+    const isReadable = await manifest(known.manifest).then(
+      () => true,
+      () => false,
+    );
+    if (isReadable) return;
+    const { facts } = await this.#inspect(known.source, known);
+    if (manifestHash(manifestText(facts)) === known.manifest) await store.putManifest(facts);
+    else
+      throw bad(
+        `The list of the shards of ${idOf(known)} is lost, and its source has changed; add it as another version`,
+      );
   }
 
   async replicate(name: string, version: string, replicas: number): Promise<ThriftIndexStatus> {
@@ -205,10 +224,11 @@ class IndexAdmin {
       const why = `${name}@${version} gets calls that name no version; give them to another one first: katamari index promote ${name}@${others[0]?.version}`;
       throw bad(why);
     }
-    await store.remove(name, version);
+    // The route goes first: without its record, a version cannot be removed again.
     const left = Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version));
     if (Object.keys(weights).length > 0 && (others.length === 0 || Object.hasOwn(weights, version)))
       await setRoute(name, { weights: others.length === 0 ? {} : left });
+    await store.remove(name, version);
   }
 
   async status(name: string, withShards: boolean): Promise<readonly ThriftIndexStatus[]> {
@@ -222,7 +242,7 @@ class IndexAdmin {
   async look(records: readonly IndexRecord[]): Promise<readonly ThriftIndexStatus[]> {
     return await this.#statuses(records, '', true, async () => {
       try {
-        return (await this.#plan(new Map())).conditions;
+        return await this.#currentConditions();
       } catch (error) {
         const why = `whether anything hinders its placement is not known: ${(error as Error).message}`;
         return new Map(records.map((record) => [idOf(record), [why]]));
@@ -239,7 +259,7 @@ class IndexAdmin {
     records: readonly IndexRecord[],
     name: string,
     withShards: boolean,
-    readConditions: () => Promise<IndexPlan['conditions']> = async () => (await this.#plan(new Map())).conditions,
+    readConditions: () => Promise<IndexPlan['conditions']> = () => this.#currentConditions(),
   ): Promise<readonly ThriftIndexStatus[]> {
     if (records.length === 0) return [];
     const [replicas, conditions] = await Promise.all([this.#actions.replicas(name), readConditions()]);
@@ -254,6 +274,15 @@ class IndexAdmin {
         return indexStatus({ record, manifest, replicas, conditions: own, share }, withShards);
       }),
     );
+  }
+
+  #currentConditions(): Promise<IndexPlan['conditions']> {
+    const nowMs = this.#actions.clock.nowMs();
+    if (this.#conditions !== undefined && nowMs < this.#conditions.untilMs) return this.#conditions.of;
+    const of = this.#plan(new Map()).then(({ conditions }) => conditions);
+    this.#conditions = { untilMs: nowMs + CONDITIONS_MS, of };
+    of.catch(() => (this.#conditions = undefined));
+    return of;
   }
 
   /** Places the shards of all index versions, and of those given, as the leader would. */
@@ -412,6 +441,7 @@ function bad(why: string): Error {
   return refused('invalid', why);
 }
 
+const CONDITIONS_MS = 1_000;
 const REPLICAS_MAX = 1_000;
 /** Replicas where nobody says how many. */
 const REPLICAS_USUAL = 2;

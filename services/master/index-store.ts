@@ -74,6 +74,12 @@ export class IndexStore {
     return whole;
   }
 
+  /** Writes a list of shards. */
+  async putManifest(manifest: ManifestRecord): Promise<void> {
+    const text = manifestText(manifest);
+    await this.#options.client.put(`${this.#keys.manifests}${manifestHash(text)}`, text, { cas: 0 });
+  }
+
   /** @throws KatamariError no_pool for an unknown version, bad_request when other clients change it all the time */
   async setReplicas(name: string, version: string, replicas: number): Promise<IndexRecord> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {

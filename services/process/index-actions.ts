@@ -17,7 +17,7 @@ import type { ProcessBase } from './process-base.ts';
 
 /** @param own the manager of this process */
 export function indexActions(base: ProcessBase, own: ManagerRole | undefined): IndexActions {
-  const { client, config, events, clock, router, shared, fleet, gatherer, manifests } = base;
+  const { client, config, events, clock, router, shared, fleet, gatherer, manifests, offers } = base;
   const peerOf = (manager: string): ManagerClient => {
     const peer = fleet.peers.find(({ name }) => name === manager);
     if (peer === undefined) throw new KatamariError('resource_failed', `Manager ${manager} has left; try again`);
@@ -45,8 +45,9 @@ export function indexActions(base: ProcessBase, own: ManagerRole | undefined): I
     },
     readHoldings: () => readHoldings(base, own),
     isService: (name) =>
-      router.pools().some(({ details }) => details.service === name) &&
-      ![...gatherer.records.values()].some((record) => record.name === name),
+      ![...gatherer.records.values()].some((record) => record.name === name) &&
+      (router.pools().some(({ details }) => details.service === name) ||
+        offers.deployed().some(({ service }) => service === name)),
     routes: () => shared.routes,
     setRoute: (service, route) => shared.setRoute(service, route),
     shareOf: (name, version) => router.weightOf(name, version),
