@@ -63,7 +63,7 @@ async function indexLines(
   route: ServiceRoute | undefined,
 ): Promise<RouteLine[]> {
   if (pools.some((pool) => pool.service === service)) return [];
-  const indices = (await new IndexClient(client).status('', true)).filter(({ name }) => name === service);
+  const indices = (await new IndexClient(client).known(true)).filter(({ name }) => name === service);
   const weights = route?.weights ?? {};
   return indices.map(({ version, share, shardList }) => {
     const holders = shardList.flatMap(({ replicas }) => replicas);

@@ -97,6 +97,12 @@ export class IndexClient {
     await this.#client.indices('removeIndex', { name, version });
   }
 
+  /** The versions of all indices; none when the mesh is of an older version, or cannot tell. */
+  async known(withShards: boolean): Promise<IndexSummary[]> {
+    const found = (await this.status('', withShards).catch(() => undefined)) as IndexSummary[] | undefined;
+    return found ?? [];
+  }
+
   /** @param name '' for all */
   async status(name: string, withShards: boolean): Promise<IndexSummary[]> {
     return (await this.#client.indices('getIndices', { name, withShards })) as IndexSummary[];
