@@ -99,8 +99,8 @@ export class IndexClient {
 
   /** The versions of all indices; none when the mesh is of an older version, or cannot tell. */
   async known(withShards: boolean): Promise<IndexSummary[]> {
-    const found = (await this.status('', withShards).catch(() => undefined)) as IndexSummary[] | undefined;
-    return found ?? [];
+    const found: unknown = await this.status('', withShards).catch(() => undefined);
+    return Array.isArray(found) ? (found as IndexSummary[]) : [];
   }
 
   /** @param name '' for all */
