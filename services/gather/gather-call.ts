@@ -9,7 +9,8 @@ import { type Coverage, coverageFieldOf, coverageOf, missingIn, missingText, typ
 import type { GatherCounts } from './gather-counts.ts';
 import { REQUEST_BYTES_MAX, RESERVE_MS, RESERVE_SHARE } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
-import { type AnsweredScatter, type GatherTools, Scatter, type ScatterEnd, type ShardAnswer } from './scatter.ts';
+import { type AnsweredScatter, type GatherTools, Scatter, type ScatterEnd } from './scatter.ts';
+import type { ShardAnswer } from './shard-group.ts';
 import type { ServedIndex } from './shard-map.ts';
 
 /** Sends a call of a method with `katamari.gather` to the shards of an index version, and replies once. */

@@ -137,7 +137,12 @@ export class IndexCatalog {
   }
 
   #isKnown(record: IndexRecord): boolean {
-    return this.#indices.get(idOf(record))?.manifest === record.manifest;
+    const known = this.#indices.get(idOf(record));
+    return (
+      known?.manifest === record.manifest &&
+      known.contentService === record.contentService &&
+      known.contentRange === record.contentRange
+    );
   }
 
   #take(read: ReadonlyMap<string, readonly string[]> = new Map()): void {

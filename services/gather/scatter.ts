@@ -14,6 +14,7 @@ import type { RequestLatencies } from './latencies.ts';
 import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, HEDGE_MIN_MS, TRIES_MAX } from './limits.ts';
 import { planRequests, type PlannedRequest } from './plan.ts';
 import type { ShardServer, ServedIndex } from './shard-map.ts';
+import { type ShardAnswer, ShardGroup } from './shard-group.ts';
 import type { StatisticsCache } from './statistics-cache.ts';
 
 /** What all gathered calls of a process share. */
@@ -48,17 +49,6 @@ export interface ScatterOptions {
   /** Refuses a call that needs too many requests. @throws KatamariError */
   readonly checkRequests?: (count: number) => void;
   readonly onEnd: (end: ScatterEnd) => void;
-}
-
-/** The reply of a manager for some shards. */
-export interface ShardAnswer {
-  /** In order. */
-  readonly places: readonly number[];
-  /** Result struct with a value. */
-  readonly body: Uint8Array;
-  readonly value: unknown;
-  readonly queueUs: number;
-  readonly serviceUs: number;
 }
 
 /** How a scatter ends with what the shards have answered. */
@@ -311,68 +301,6 @@ interface LostTry {
   readonly tries: number;
   /** Whether another copy of the same manager may answer. */
   readonly isOfCopy: boolean;
-}
-
-/** Shards that are asked for together, and the requests for them. */
-class ShardGroup {
-  readonly places: readonly number[];
-  /** Tries of these shards, this one included. */
-  readonly tries: number;
-  isHedged = false;
-  /** The first request; undefined when it has failed. */
-  #first: ShardRequest | undefined;
-  /** Requests to other managers, which have all its shards together. */
-  readonly #others = new Set<ShardRequest>();
-  #othersAnswers: ShardAnswer[] = [];
-
-  constructor(places: readonly number[], tries: number) {
-    this.places = places;
-    this.tries = tries;
-  }
-
-  add(request: ShardRequest): void {
-    if (this.#first === undefined && !this.isHedged) this.#first = request;
-    else this.#others.add(request);
-  }
-
-  /** Returns the answers for all shards once they are there. */
-  answered(request: ShardRequest, answer: ShardAnswer): readonly ShardAnswer[] | undefined {
-    if (request === this.#first) {
-      this.#first = undefined;
-      this.cancel();
-      return [answer];
-    }
-    this.#others.delete(request);
-    this.#othersAnswers.push(answer);
-    if (this.#others.size > 0) return undefined;
-    this.cancel();
-    return this.#othersAnswers;
-  }
-
-  /** Returns whether no request is left that could answer for all shards. */
-  lost(request: ShardRequest): boolean {
-    if (request === this.#first) {
-      this.#first = undefined;
-      return this.#others.size === 0;
-    }
-    this.#others.delete(request);
-    for (const other of this.#others) other.cancel();
-    this.#others.clear();
-    this.#othersAnswers = [];
-    return this.#first === undefined;
-  }
-
-  cancel(): void {
-    this.#first?.cancel();
-    for (const other of this.#others) other.cancel();
-    this.#others.clear();
-  }
-
-  /** Why its shards are missing when time is up. */
-  openAs(): { readonly lack: Lack; readonly why: string } {
-    const waiting = this.#first ?? [...this.#others][0];
-    return { lack: LACK.timedOut, why: `${waiting?.holder.manager ?? 'no manager'} did not answer in time` };
-  }
 }
 
 /** One request to one manager. */

@@ -5,7 +5,7 @@ import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../core/id
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, withCall, type Call, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
-import type { Offer } from '../mesh/mod.ts';
+import { SHARDS_MAX, type Offer } from '../mesh/mod.ts';
 import { gatherCall } from './gather-call.ts';
 import { CountedSink } from './gather-counts.ts';
 import type { IndexOffer } from './index-offer.ts';
@@ -141,6 +141,4 @@ const SERVICE = 'KatamariSearch';
 /** Under which calls of several indices are counted. */
 const SEVERAL = '*@';
 const INDICES_MAX = 100;
-/** Shards of one search. */
-const SHARDS_MAX = 4_000;
 const NAMES_SHOWN_MAX = 20;

@@ -61,7 +61,7 @@ export class ShardMap {
   readonly #views = new Map<string, ServedIndex>();
 
   setIndices(indices: ReadonlyMap<string, KnownIndex>): void {
-    for (const [id, index] of this.#indices) if (indices.get(id)?.shards !== index.shards) this.#views.delete(id);
+    for (const [id, index] of this.#indices) if (indices.get(id) !== index) this.#views.delete(id);
     this.#indices = indices;
   }
 
