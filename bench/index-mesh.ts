@@ -1,5 +1,6 @@
-// A mesh with two indices for the bench: text in 8 shards of TextSearch, and pairs in 8 shards of MapFileLookup, each
-// on two managers. Master, managers and faceplate are processes of their own, so that the cost of each can be seen.
+// A mesh with three indices for the bench: a text in 8 shards of TextSearch, the same text in 8 shards of Lucene, and
+// pairs in 8 shards of MapFileLookup, each on two managers. Master, managers and faceplate are processes of their own,
+// so that the cost of each can be seen.
 
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,6 +14,7 @@ import { freePorts, startRealConsul } from '../test/kit/consul/consul.ts';
 import { Corpus } from '../test/kit/content/corpus.ts';
 import { writeMapFile } from '../test/kit/content/map-file-writer.ts';
 import { addIndex } from '../test/kit/mesh/index-source.ts';
+import { buildLuceneShards, luceneCommand } from '../test/kit/tools/lucene.ts';
 import { Random } from '../test/kit/tools/random.ts';
 import { REPOSITORY } from '../test/kit/tools/repository.ts';
 import { echoChassis, runtimeLine, type Runtime } from './contenders.ts';
@@ -66,7 +68,11 @@ export async function startIndexMesh(runtime: Runtime): Promise<IndexMesh> {
     const content = { sources: [pathToFileURL(folder).href] };
     await start('faceplate', 'faceplate');
     await start('master', 'master');
-    const servers = [serverOf('TextSearch', 'text'), serverOf('MapFileLookup', 'map-file')];
+    const servers = [
+      serverOf('TextSearch', 'text'),
+      serverOf('MapFileLookup', 'map-file'),
+      { service: 'Lucene', version: '1.0.0', command: await luceneCommand('lucene'), count: 1 },
+    ];
     await start('manager', 'm1', {
       content,
       deployments: [...servers, { service: 'Echo', version: '1.0.0', command: echoChassis(1), count: 1 }],
@@ -79,12 +85,14 @@ export async function startIndexMesh(runtime: Runtime): Promise<IndexMesh> {
     });
     for (const [name, contentService] of [
       ['text', 'TextSearch'],
+      ['lucene', 'Lucene'],
       ['pairs', 'MapFileLookup'],
     ] as const)
       await addIndex(client, path.join(folder, name), '1.0.0', { name, contentService }, MESH);
     const [port = 0, jsonRpc = 0] = ports;
     const url = `http://127.0.0.1:${jsonRpc}/rpc`;
     await untilServed(url, 'text.count', { query: words[0] });
+    await untilServed(url, 'lucene.count', { query: words[0] });
     await untilServed(url, 'pairs.get', { key: Buffer.from(keys[0] ?? '').toString('base64') });
     const pids = programs.map(({ pid }) => pid);
     return { port, faceplate: pids[0] ?? 0, pids, words, keys, text, close };
@@ -94,31 +102,47 @@ export async function startIndexMesh(runtime: Runtime): Promise<IndexMesh> {
   }
 }
 
-/** Builds the shards of the text: a novel 20 times if it is there, else generated documents. */
+/** Builds the shards of the text for both engines: a novel 20 times if it is there, else generated documents. */
 async function writeText(folder: string): Promise<{ readonly words: readonly string[]; readonly text: string }> {
   const data = process.env['KATTA_DATA'] ?? path.join(REPOSITORY, '../shared/katta-data');
   const novel = path.join(data, 'alice.txt');
-  const output = path.join(folder, 'text');
   const isThere = existsSync(novel);
-  const files = isThere ? Array.from({ length: COPIES }, () => novel) : [writeDocuments(folder)];
-  const { documents } = await buildShards({ inputs: files, output, shards: SHARDS });
-  const words = wordsOf(readFileSync(files[0] ?? '', 'utf8'));
-  return { words, text: `${documents.toLocaleString('en')} ${isThere ? 'paragraphs of a novel' : 'documents'}` };
+  const documents = isThere ? paragraphsOf(novel) : generatedDocuments();
+  const parts = Array.from({ length: SHARDS }, (_, part) => {
+    const file = path.join(folder, `documents-${part}.ndjson`);
+    writeFileSync(file, documents.filter((_, at) => at % SHARDS === part).join('\n'));
+    return file;
+  });
+  await buildShards({ inputs: parts, output: path.join(folder, 'text'), shards: SHARDS });
+  mkdirSync(path.join(folder, 'lucene'));
+  const jobs = parts.map((ndjson, part) => ({ ndjson, shard: path.join(folder, 'lucene', `part-${part}`) }));
+  await buildLuceneShards('lucene', jobs);
+  const words = wordsOf(documents.join('\n'));
+  return { words, text: `${documents.length.toLocaleString('en')} ${isThere ? 'paragraphs of a novel' : 'documents'}` };
 }
 
-function writeDocuments(folder: string): string {
-  const file = path.join(folder, 'documents.ndjson');
-  const corpus = new Corpus(new Random(SEED));
-  const lines = corpus.documents(DOCUMENTS).map(({ key, title, body }) => JSON.stringify({ key, title, body }));
-  writeFileSync(file, lines.join('\n'));
-  return file;
+/** The paragraphs of a novel many times, as JSON objects. */
+function paragraphsOf(novel: string): readonly string[] {
+  const paragraphs = readFileSync(novel, 'utf8')
+    .split(/\n\s*\n/)
+    .map((paragraph) => paragraph.trim())
+    .filter((paragraph) => paragraph !== '');
+  return Array.from({ length: COPIES }, () => paragraphs).flatMap((copy) =>
+    copy.map((text) => JSON.stringify({ text })),
+  );
+}
+
+function generatedDocuments(): readonly string[] {
+  return new Corpus(new Random(SEED))
+    .documents(DOCUMENTS)
+    .map(({ title, body }) => JSON.stringify({ text: `${title} ${body}` }));
 }
 
 /** Words of at least three letters, the most frequent first. */
 function wordsOf(text: string): readonly string[] {
   const counts = new Map<string, number>();
   for (const [word] of text.toLowerCase().matchAll(/\b[a-z]{3,}\b/g)) counts.set(word, (counts.get(word) ?? 0) + 1);
-  for (const name of ['key', 'title', 'body']) counts.delete(name);
+  counts.delete('text');
   return [...counts].sort(([, a], [, b]) => b - a).map(([word]) => word);
 }
 

@@ -25,6 +25,8 @@ interface MeasuredCalls {
   readonly cpuUs: number;
   readonly faceplateUs: number;
   readonly p50Us: number;
+  /** Right calls a second, of all callers. */
+  readonly perSecond: number;
 }
 
 /** Measures the works in turn with a plain call before each, round after round. */
@@ -40,7 +42,7 @@ export async function searches(effort: Effort): Promise<readonly Row[]> {
         results[at]?.theirs.push(theirs);
         results[at]?.ours.push(ours);
         effort.onProgress(
-          `round ${round}: ${name}: ${ours.cpuUs.toFixed(0)} us, ${ours.faceplateUs.toFixed(0)} of them in the faceplate; plain ${theirs.cpuUs.toFixed(0)}, ${theirs.faceplateUs.toFixed(0)} us`,
+          `round ${round}: ${name}: ${ours.cpuUs.toFixed(0)} us, ${ours.faceplateUs.toFixed(0)} of them in the faceplate, ${ours.perSecond.toFixed(0)}/s; plain ${theirs.cpuUs.toFixed(0)}, ${theirs.faceplateUs.toFixed(0)} us`,
         );
       }
     }
@@ -51,6 +53,7 @@ export async function searches(effort: Effort): Promise<readonly Row[]> {
     const { ours = [], theirs = [] } = results[at] ?? {};
     const msOf = (calls: readonly MeasuredCalls[]): string =>
       (median(calls.map(({ p50Us }) => p50Us)) / 1_000).toFixed(2);
+    const perSecond = median(ours.map((one) => one.perSecond)).toFixed(0);
     const faceplateUs = median(ours.map((one) => one.faceplateUs)).toFixed(0);
     return {
       work: `CPU of a ${name} over 8 shards on two managers / of a plain call`,
@@ -59,7 +62,7 @@ export async function searches(effort: Effort): Promise<readonly Row[]> {
       ours: ours.map(({ cpuUs }) => cpuUs),
       theirs: theirs.map(({ cpuUs }) => cpuUs),
       unit: ' us',
-      note: `${mesh.text}, ${callers} ${callers === 1 ? 'caller' : 'callers'}, p50 ${msOf(ours)} / ${msOf(theirs)} ms, ${faceplateUs} us in the faceplate`,
+      note: `${mesh.text}, ${callers} ${callers === 1 ? 'caller' : 'callers'}, ${perSecond}/s, p50 ${msOf(ours)} / ${msOf(theirs)} ms, ${faceplateUs} us in the faceplate`,
     };
   });
 }
@@ -90,6 +93,7 @@ async function drive(
     cpuUs: [...before.keys()].reduce((sum, pid) => sum + usOf(pid), 0),
     faceplateUs: usOf(faceplate),
     p50Us: report.p50Us,
+    perSecond: report.right / seconds,
   };
 }
 
@@ -135,25 +139,8 @@ const PLAIN: Pick<Work, 'callers' | 'frames'> = {
 };
 
 const WORKS: readonly Work[] = [
-  {
-    name: 'search with known statistics',
-    callers: 1,
-    bound: 12,
-    frames: (mesh) => knownQueries(mesh).map((query) => frame('text', search('search'), { query, count: 10 })),
-  },
-  {
-    name: 'search with a new query',
-    callers: 1,
-    bound: 24,
-    frames: (mesh, round) =>
-      newQueries(mesh, round).map((query) => frame('text', search('search'), { query, count: 10 })),
-  },
-  {
-    name: 'count',
-    callers: 1,
-    bound: 5,
-    frames: (mesh) => knownQueries(mesh).map((query) => frame('text', search('count'), { query })),
-  },
+  ...worksOf('text', 'TextSearch', { known: 12, new: 24, count: 5 }),
+  ...worksOf('lucene', 'Lucene', { known: 12, new: 24, count: 5 }),
   {
     name: 'look-up of a key',
     callers: 15,
@@ -161,6 +148,35 @@ const WORKS: readonly Work[] = [
     frames: ({ keys }) => keys.map((key) => frame('pairs', lookup('get'), { key: Buffer.from(key) })),
   },
 ];
+
+/** Searches and counts in one engine. */
+function worksOf(
+  index: string,
+  engine: string,
+  bounds: { readonly known: number; readonly new: number; readonly count: number },
+): readonly Work[] {
+  return [
+    {
+      name: `search with known statistics in ${engine}`,
+      callers: 1,
+      bound: bounds.known,
+      frames: (mesh) => knownQueries(mesh).map((query) => frame(index, search('search'), { query, count: 10 })),
+    },
+    {
+      name: `search with a new query in ${engine}`,
+      callers: 1,
+      bound: bounds.new,
+      frames: (mesh, round) =>
+        newQueries(mesh, round).map((query) => frame(index, search('search'), { query, count: 10 })),
+    },
+    {
+      name: `count in ${engine}`,
+      callers: 1,
+      bound: bounds.count,
+      frames: (mesh) => knownQueries(mesh).map((query) => frame(index, search('count'), { query })),
+    },
+  ];
+}
 
 const KNOWN = 32;
 const NEW = 10_000;
