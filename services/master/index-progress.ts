@@ -4,7 +4,8 @@
 
 import type { ConsulClient } from '../consul/mod.ts';
 import { INDEX, keysOf, readEntry, type EventLog, type IndexRecord } from '../mesh/mod.ts';
-import type { Election, WriteOutcome } from './election.ts';
+import type { Election } from './election.ts';
+import type { WriteOutcome } from './fenced-write.ts';
 
 export interface IndexProgressOptions {
   readonly client: ConsulClient;
