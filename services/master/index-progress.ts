@@ -3,7 +3,7 @@
 // check-and-set of the record, and a route that was set after the version was added stands.
 
 import type { ConsulClient } from '../consul/mod.ts';
-import { INDEX, keysOf, readEntry, type EventLog, type IndexRecord } from '../mesh/mod.ts';
+import { INDEX, keysOf, pathOfId, readEntry, type EventLog, type IndexRecord } from '../mesh/mod.ts';
 import type { Election } from './election.ts';
 import type { WriteOutcome } from './fenced-write.ts';
 
@@ -26,7 +26,7 @@ export async function recordProgress(
   signal: AbortSignal,
 ): Promise<WriteOutcome | { readonly kind: 'unchanged' }> {
   const keys = keysOf(mesh);
-  const key = `${keys.indices}${id.replace('@', '/')}`;
+  const key = `${keys.indices}${pathOfId(id)}`;
   const entry = await client.get(key, signal);
   const record = entry === undefined ? undefined : readEntry(INDEX, entry);
   if (entry === undefined || record === undefined || record instanceof Error || !hasProgress(record, fewest))

@@ -5,6 +5,8 @@ import { KatamariError } from '../../core/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import {
   INDEX,
+  indexIdOf,
+  indexPathOf,
   keysOf,
   manifestHash,
   readEntry,
@@ -35,7 +37,7 @@ export class IndexStore {
     const records = entries.map((entry) => readEntry(INDEX, entry));
     return records
       .filter((record): record is IndexRecord => !(record instanceof Error))
-      .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+      .sort((a, b) => (indexPathOf(a) < indexPathOf(b) ? -1 : 1));
   }
 
   async get(name: string, version: string): Promise<IndexRecord | undefined> {
@@ -66,11 +68,11 @@ export class IndexStore {
     await client.put(manifestKey, text, { cas: 0 });
     if (!(await client.put(this.#keyOf(whole), JSON.stringify(whole), { cas: 0 }))) {
       await this.#deleteUnused(whole.manifest);
-      throw contention(idOf(whole));
+      throw contention(indexIdOf(whole));
     }
     // The last version with this manifest may have been removed meanwhile.
     await client.put(manifestKey, text, { cas: 0 });
-    events.add('deployment_changed', idOf(whole), `index added: ${shards.length} shards from ${whole.source}`);
+    events.add('deployment_changed', indexIdOf(whole), `index added: ${shards.length} shards from ${whole.source}`);
     return whole;
   }
 
@@ -88,7 +90,7 @@ export class IndexStore {
       const { client, events } = this.#options;
       if (found.record.replicas === replicas) return next;
       if (!(await client.put(this.#keyOf(next), JSON.stringify(next), { cas: found.modifyIndex }))) continue;
-      events.add('deployment_changed', idOf(next), `replicas ${found.record.replicas} -> ${replicas}`);
+      events.add('deployment_changed', indexIdOf(next), `replicas ${found.record.replicas} -> ${replicas}`);
       return next;
     }
     throw contention(`${name}@${version}`);
@@ -100,15 +102,15 @@ export class IndexStore {
     if (record.readyAtMs > 0) return;
     const ready = { ...record, readyAtMs: Date.now() };
     if (!(await this.#options.client.put(this.#keyOf(ready), JSON.stringify(ready), { cas: modifyIndex })))
-      throw contention(idOf(ready));
+      throw contention(indexIdOf(ready));
   }
 
   /** Removes the record, and the manifest if no other version has it. @throws KatamariError no_pool */
   async remove(name: string, version: string): Promise<void> {
     const { client, events } = this.#options;
     const { record, modifyIndex } = await this.#known(name, version);
-    if (!(await client.delete(this.#keyOf(record), { cas: modifyIndex }))) throw contention(idOf(record));
-    events.add('deployment_changed', idOf(record), 'index removed');
+    if (!(await client.delete(this.#keyOf(record), { cas: modifyIndex }))) throw contention(indexIdOf(record));
+    events.add('deployment_changed', indexIdOf(record), 'index removed');
     await this.#deleteUnused(record.manifest);
   }
 
@@ -142,7 +144,7 @@ export class IndexStore {
   }
 
   #keyOf(record: Pick<IndexRecord, 'name' | 'version'>): string {
-    return `${this.#keys.indices}${keyOf(record)}`;
+    return `${this.#keys.indices}${indexPathOf(record)}`;
   }
 }
 
@@ -165,14 +167,6 @@ export function unknownIndex(name: string, version: string, known: readonly Inde
       ? `its versions are ${versions.slice(0, NAMES_SHOWN_MAX).join(', ')}`
       : `indices are ${names.join(', ') || 'none'}`;
   return new KatamariError('no_pool', `There is no index ${name}${version === '' ? '' : `@${version}`}; ${hint}`);
-}
-
-function idOf({ name, version }: Pick<IndexRecord, 'name' | 'version'>): string {
-  return `${name}@${version}`;
-}
-
-function keyOf({ name, version }: Pick<IndexRecord, 'name' | 'version'>): string {
-  return `${name}/${version}`;
 }
 
 function contention(id: string): KatamariError {

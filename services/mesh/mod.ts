@@ -48,6 +48,7 @@ export {
   type ManifestShard,
   type ShardsOrder,
 } from './index-records.ts';
+export { idOfPath, indexIdOf, indexPathOf, pathOfId } from './index-name.ts';
 export { ManifestCache, manifestHash } from './manifest-cache.ts';
 export type { JoiningChassis, PrepareChassis } from './joining-chassis.ts';
 export { formatPlaces, parsePlaces, SHARDS_MAX } from './places.ts';
