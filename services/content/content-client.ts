@@ -23,7 +23,7 @@ export class ShardRefusal extends Error {
   }
 }
 
-/** A chassis that does not answer within the limit of a call is ended: its shards would stay in an unknown state. */
+/** Ends a chassis that does not answer in time, because the state of its shards is then unknown. */
 export class ContentClient {
   readonly #chassis: Pick<JoiningChassis, 'name' | 'dispatch' | 'fail'>;
   readonly #clock: Clock;

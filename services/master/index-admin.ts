@@ -134,7 +134,7 @@ export function readIndices(
 
 class IndexAdmin {
   readonly #actions: IndexActions;
-  /** The conditions of all versions, which take reads of Consul and a plan; used again for a moment. */
+  /** The conditions of all versions, reused for CONDITIONS_MS: they cost reads of Consul and a plan. */
   #conditions: { readonly untilMs: number; readonly of: Promise<IndexPlan['conditions']> } | undefined;
 
   constructor(actions: IndexActions) {
@@ -244,13 +244,13 @@ class IndexAdmin {
     return await this.#statuses(asked, name, withShards);
   }
 
-  /** The state of these versions, with what is wrong as a condition where Consul does not answer. */
+  /** Returns the state of these versions. If Consul does not answer, its error is a condition of each. */
   async look(records: readonly IndexRecord[]): Promise<readonly ThriftIndexStatus[]> {
     return await this.#statuses(records, '', true, async () => {
       try {
         return await this.#currentConditions();
       } catch (error) {
-        const why = `whether anything hinders its placement is not known: ${(error as Error).message}`;
+        const why = `what keeps shards from being placed is unknown: ${(error as Error).message}`;
         return new Map(records.map((record) => [indexIdOf(record), [why]]));
       }
     });
@@ -377,7 +377,7 @@ class IndexAdmin {
     };
   }
 
-  /** Before a second version is added, the first gets all calls: nothing changes until somebody promotes. */
+  /** Before a second version is added, the first one gets all calls by a route, until another is promoted. */
   async #keepRoute({ name, version }: IndexRecord): Promise<void> {
     const { store, changeRoute } = this.#actions;
     const others = (await store.list()).filter((one) => one.name === name && one.version !== version);
@@ -446,7 +446,7 @@ function bad(why: string): Error {
 
 const CONDITIONS_MS = 1_000;
 const REPLICAS_MAX = 1_000;
-/** Replicas where nobody says how many. */
+/** Default number of replicas. */
 const REPLICAS_USUAL = 2;
-/** Of a record whose source has not been listed. */
+/** Manifest of a record whose source has not been listed. */
 const NO_MANIFEST = '0'.repeat(64);

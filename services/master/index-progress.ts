@@ -14,7 +14,7 @@ export interface IndexProgressOptions {
   readonly events: EventLog;
 }
 
-/** Whether a moment has come that is not recorded yet. @param fewest managers that serve each shard at least */
+/** Whether one of the two is due and not recorded. @param fewest managers that serve the least replicated shard */
 export function hasProgress(record: IndexRecord, fewest: number): boolean {
   return (record.readyAtMs === 0 && fewest > 0) || isToBePromoted(record, fewest);
 }
@@ -42,7 +42,7 @@ export async function recordProgress(
   const route = JSON.stringify({ weights: { [record.version]: 100 } });
   const routeKey = keys.routes + record.name;
   const routeIndex = isDue ? ((await client.get(routeKey, signal))?.modifyIndex ?? 0) : 0;
-  // Whoever has set the route since the version was added has chosen.
+  // A route that an admin has set since the version was added stays.
   const isPromoted = isDue && routeIndex < entry.createIndex;
   const steps = [
     { verb: 'cas', key, value: JSON.stringify(next), index: entry.modifyIndex } as const,

@@ -1,5 +1,5 @@
 // The index versions that the mesh is to serve, in Consul. Every write is a check-and-set, so that two operators cannot
-// undo each other's changes. A version never changes but for its replicas.
+// undo each other's changes. Of a version, only the number of replicas and the times of its progress change.
 
 import { KatamariError } from '../../core/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
@@ -63,7 +63,7 @@ export class IndexStore {
       shards: shards.length,
       bytes: shards.reduce((sum, shard) => sum + shard.bytes, 0),
     };
-    // Its name is its hash: one that is there is the same.
+    // Its key has its hash, so an existing value is the same.
     const manifestKey = `${this.#keys.manifests}${whole.manifest}`;
     await client.put(manifestKey, text, { cas: 0 });
     if (!(await client.put(this.#keyOf(whole), JSON.stringify(whole), { cas: 0 }))) {
@@ -82,7 +82,7 @@ export class IndexStore {
     await this.#options.client.put(`${this.#keys.manifests}${manifestHash(text)}`, text, { cas: 0 });
   }
 
-  /** @throws KatamariError no_pool for an unknown version, bad_request when other clients change it all the time */
+  /** @throws KatamariError no_pool for an unknown version, bad_request when other clients keep changing it */
   async setReplicas(name: string, version: string, replicas: number): Promise<IndexRecord> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const found = await this.#known(name, version);
@@ -96,7 +96,7 @@ export class IndexStore {
     throw contention(`${name}@${version}`);
   }
 
-  /** Offers a version though not every shard has been served yet. @throws KatamariError no_pool */
+  /** Offers a version before every shard was served. @throws KatamariError no_pool, bad_request */
   async setReady(name: string, version: string): Promise<void> {
     const { record, modifyIndex } = await this.#known(name, version);
     if (record.readyAtMs > 0) return;
@@ -115,8 +115,8 @@ export class IndexStore {
   }
 
   /**
-   * Deletes a manifest that no version has. A version that was written meanwhile gets it back: either its writer misses
-   * the manifest, or the version is seen here.
+   * Deletes a manifest that no version uses. If a version that uses it is added meanwhile, either its writer puts the
+   * manifest back, or this method sees the version and does.
    */
   async #deleteUnused(manifest: string): Promise<void> {
     const { client } = this.#options;
@@ -158,7 +158,7 @@ export function manifestText({ shards }: ManifestRecord): string {
   return JSON.stringify({ shards: shards.map(({ name, bytes, digest }) => ({ name, bytes, digest })) });
 }
 
-/** The error for a version that is not there, with those that are. */
+/** The error for an unknown version; it names those that exist. */
 export function unknownIndex(name: string, version: string, known: readonly IndexRecord[]): KatamariError {
   const versions = known.filter((one) => one.name === name).map((one) => one.version);
   const names = [...new Set(known.map((one) => one.name))].slice(0, NAMES_SHOWN_MAX);
