@@ -5,14 +5,5 @@ export type { FastApp } from './fast-connection.ts';
 export { HttpGuard, type HttpAccess, type HttpPortRules } from './guard.ts';
 export { PartedBody } from './parted-body.ts';
 export type { HttpRefusal } from './refusal.ts';
-export {
-  clientAccount,
-  clientSignal,
-  type HttpEnv,
-  type HttpServer,
-  remoteAddress,
-  requestBody,
-  serveHttp,
-  type ServeHttpOptions,
-  writeParted,
-} from './server.ts';
+export { clientAccount, clientSignal, type HttpEnv, remoteAddress, requestBody, writeParted } from './request-env.ts';
+export { type HttpServer, serveHttp, type ServeHttpOptions } from './server.ts';

@@ -10,19 +10,11 @@
 // `requestBody(env)` or from the usual `c.req.text()`, and a slow, incomplete or oversized body never reaches it.
 // `request.signal` aborts when the client disconnects.
 import { isAccepted, listenOn, noRoom, renewWith, tlsOptionsOf, type ServerTls } from '../link/mod.ts';
-import {
-  asKatamariError,
-  ByteLedger,
-  httpTakesSockets,
-  keepsHalfOpen,
-  urlOf,
-  type ByteAccount,
-  type FaceplateLimits,
-} from '../mod.ts';
-import type { FastApp, FastConnection } from './fast-connection.ts';
+import { asKatamariError, ByteLedger, httpTakesSockets, keepsHalfOpen, urlOf, type FaceplateLimits } from '../mod.ts';
+import { ConnectionTable, HttpConnection } from './connection-table.ts';
+import type { FastApp } from './fast-connection.ts';
 import { FastPath } from './fast-path.ts';
 import { HttpGuard, type HttpAccess, type HttpPortRules } from './guard.ts';
-import type { PartedBody } from './parted-body.ts';
 import {
   discardRest,
   HEADER_BYTES_MAX,
@@ -32,9 +24,9 @@ import {
   refusalText,
   type HttpRefusal,
 } from './refusal.ts';
+import { addressOf, CONNECTION, connectionOf, type HttpEnv, type TakenRequest } from './request-env.ts';
 import { watchEndedPeer } from './ended-peer.ts';
 
-import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
@@ -42,11 +34,6 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
-import type { HttpBindings } from '@hono/node-server';
-const CONNECTION: unique symbol = Symbol('connection');
-
-/** The `c.env` of a Hono app. */
-export type HttpEnv = HttpBindings;
 
 export type HttpServerLimits = Pick<
   FaceplateLimits,
@@ -122,96 +109,7 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
   return listener;
 }
 
-/** Returns the body of the request: complete, within the limit, empty when there was none. */
-export function requestBody(env: HttpEnv): Buffer {
-  return (env.incoming as TakenRequest).rawBody ?? NO_BODY;
-}
-
-/**
- * Returns a signal that aborts when the client disconnects. It is created on first use, and all requests of a
- * connection share it. `request.signal` works too, but costs an AbortController per request.
- */
-export function clientSignal(env: HttpEnv): AbortSignal {
-  const connection = (env.incoming as TakenRequest)[CONNECTION] as HttpConnection;
-  if (connection.gone === undefined) {
-    connection.gone = new AbortController();
-    // Every waiting call of the connection adds a listener, so many listeners are not a leak.
-    setMaxListeners(0, connection.gone.signal);
-  }
-  if (env.incoming.socket.destroyed) connection.gone.abort();
-  return connection.gone.signal;
-}
-
-/**
- * Returns the address of the client, for example `127.0.0.1`; '' when it has already disconnected.
- * @example
- * const caller = `${context.name} ${remoteAddress(env)}`;
- */
-export function remoteAddress(env: HttpEnv): string {
-  return addressOf(env.incoming.socket);
-}
-
-function addressOf(socket: Socket): string {
-  const address = socket.remoteAddress ?? '';
-  return address.startsWith('::ffff:') ? address.slice(7) : address;
-}
-
-/** Returns the account of the connection. */
-export function clientAccount(env: HttpEnv): ByteAccount {
-  return ((env.incoming as TakenRequest)[CONNECTION] as HttpConnection).account;
-}
-
-/** Writes a response whose body comes in parts, as far as the client reads. */
-export function writeParted(env: HttpEnv, status: number, headers: Record<string, string>, body: PartedBody): void {
-  const outgoing = env.outgoing as ServerResponse;
-  const length = body.length === undefined ? {} : { 'content-length': String(body.length) };
-  outgoing.writeHead(status, { ...headers, ...length });
-  let isBlocked = false;
-  const write = (): void => {
-    let hasTaken = false;
-    while (!isBlocked) {
-      const part = body.take();
-      if (part === undefined) break;
-      hasTaken = true;
-      isBlocked = !outgoing.write(part);
-    }
-    if (body.isDone) outgoing.end();
-    else if (hasTaken) body.onTaken?.();
-  };
-  body.onMore = write;
-  outgoing.on('drain', () => {
-    isBlocked = false;
-    write();
-  });
-  outgoing.once('close', () => body.drop());
-  write();
-}
-
-/** The state of a connection. */
-interface HttpConnection {
-  /** Number of requests whose response has not ended. */
-  busy: number;
-  /** The newest response. */
-  latest: ServerResponse | undefined;
-  gone: AbortController | undefined;
-  /** What the connection holds. */
-  readonly account: ByteAccount;
-  /** The idle time has passed while a call was in flight. */
-  isOverdue: boolean;
-  /** The fast path, which reads the socket until `node:http` does. */
-  readonly posts: FastConnection | undefined;
-  /** Requests that wait until fewer than `pipelineMax` are in progress, oldest first. */
-  held: (() => void)[];
-  /** A request was refused: the connection closes after its response, and later requests do not count. */
-  isRefused: boolean;
-  /** The client has ended its side within a request: the connection closes after the responses to earlier ones. */
-  isEnding: boolean;
-}
-
 type NodeListener = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
-
-/** @hono/node-server takes the body from `rawBody` when it is set. */
-type TakenRequest = IncomingMessage & { rawBody?: Buffer; [CONNECTION]?: HttpConnection };
 
 class HttpListener implements HttpServer {
   readonly #options: ServeHttpOptions;
@@ -219,10 +117,8 @@ class HttpListener implements HttpServer {
   readonly #answer: NodeListener;
   readonly #guard: HttpGuard;
   readonly #posts: FastPath | undefined;
-  /** Requests that wait, on all connections. */
-  #held = 0;
   readonly #ledger: ByteLedger;
-  readonly #connections = new Map<Duplex, HttpConnection>();
+  readonly #connections = new ConnectionTable();
   /** Connections whose last reply is a refusal of bytes that `node:http` could not parse. */
   readonly #lingering = new WeakSet<Duplex>();
   #isDraining = false;
@@ -311,7 +207,7 @@ class HttpListener implements HttpServer {
 
   async drain({ gracePeriodMs = 0, onRefusing = ignore }: Parameters<HttpServer['drain']>[0] = {}): Promise<void> {
     this.#beginDrain();
-    for (const { busy, latest, posts } of this.#connections.values()) {
+    for (const { busy, latest, posts } of this.#connections.all()) {
       posts?.beginGracefulClose();
       if (busy > 0 && latest !== undefined && !latest.headersSent) latest.shouldKeepAlive = false;
     }
@@ -320,7 +216,7 @@ class HttpListener implements HttpServer {
     if (gracePeriodMs > 0) await this.#waitGracePeriod(gracePeriodMs);
     onRefusing();
     const stopped = this.#stop();
-    for (const [socket, { busy, posts }] of this.#connections) {
+    for (const { socket, busy, posts } of this.#connections.all()) {
       if (busy === 0 && posts?.isBusy !== true) socket.destroy();
     }
     await stopped;
@@ -346,7 +242,7 @@ class HttpListener implements HttpServer {
     this.#beginDrain();
     this.#endGracePeriod();
     const stopped = this.#stop();
-    for (const socket of this.#connections.keys()) socket.destroy();
+    for (const { socket } of this.#connections.all()) socket.destroy();
     await stopped;
   }
 
@@ -365,29 +261,11 @@ class HttpListener implements HttpServer {
       return;
     }
     const account = this.#ledger.open(addressOf(socket));
-    const posts = this.#posts?.take(socket, account);
-    const connection: HttpConnection = {
-      busy: 0,
-      latest: undefined,
-      gone: undefined,
-      account,
-      isOverdue: false,
-      posts,
-      held: [],
-      isRefused: false,
-      isEnding: false,
-    };
-    this.#connections.set(socket, connection);
-    socket.once('close', () => {
-      account.close();
-      this.#connections.delete(socket);
-      this.#held -= connection.held.length;
-      connection.held = [];
-      connection.gone?.abort();
-    });
+    const connection = new HttpConnection(socket, account, this.#posts?.take(socket, account));
+    this.#connections.add(connection);
     if (!httpTakesSockets()) return;
     socket.once('end', () => {
-      const isDue = connection.busy === 1 && connection.held.length === 0 && connection.latest?.headersSent === false;
+      const isDue = connection.busy === 1 && connection.held === 0 && connection.isWaitingForApp;
       if (isDue && socket.writable) watchEndedPeer(socket);
     });
   }
@@ -396,7 +274,7 @@ class HttpListener implements HttpServer {
   #take(incoming: IncomingMessage, outgoing: ServerResponse, wantsContinue = false): void {
     const { socket } = incoming;
     const connection = this.#connections.get(socket);
-    if (connection === undefined || this.#held >= HELD_MAX) {
+    if (connection === undefined || this.#connections.isFull) {
       socket.destroy();
       return;
     }
@@ -408,19 +286,7 @@ class HttpListener implements HttpServer {
       this.#serve(connection, incoming, outgoing, wantsContinue);
       return;
     }
-    // Backpressure. The runtime has parsed further requests from the same read, and these wait.
-    socket.pause();
-    this.#held++;
-    connection.held.push(() => this.#serve(connection, incoming, outgoing, wantsContinue));
-  }
-
-  /** Serves the oldest request that waits, and reads on when none is left. */
-  #serveHeld(socket: Socket, connection: HttpConnection): void {
-    const next = connection.held.shift();
-    if (next === undefined) return;
-    this.#held--;
-    if (connection.held.length === 0) socket.resume();
-    if (!connection.isRefused) next();
+    this.#connections.hold(connection, () => this.#serve(connection, incoming, outgoing, wantsContinue));
   }
 
   /** Checks the head and the limits, reads the body, calls the app. */
@@ -437,10 +303,10 @@ class HttpListener implements HttpServer {
     connection.latest = outgoing;
     outgoing.once('close', () => {
       connection.busy--;
-      if (this.#isDraining && connection.busy === 0 && connection.held.length === 0) socket.destroySoon();
-      else if (connection.isOverdue) this.#endIfUnused(socket, connection, outgoing);
-      this.#serveHeld(socket, connection);
-      if (connection.isEnding && isAnswered(connection)) socket.destroySoon();
+      if (this.#isDraining && connection.busy === 0 && connection.held === 0) socket.destroySoon();
+      else if (connection.isOverdue) this.#endIfUnused(connection, outgoing);
+      this.#connections.serveHeld(connection);
+      if (connection.isEnding && connection.isAnswered) socket.destroySoon();
     });
     if (this.#isDraining) outgoing.shouldKeepAlive = false;
 
@@ -529,7 +395,7 @@ class HttpListener implements HttpServer {
     await this.#answer(incoming, outgoing);
     const unread = outgoing.writableFinished || outgoing.destroyed ? 0 : outgoing.writableLength;
     if (unread === 0) return;
-    const { account } = (incoming as TakenRequest)[CONNECTION] as HttpConnection;
+    const { account } = connectionOf(incoming);
     account.add(unread);
     outgoing.once('close', () => account.add(-unread));
   }
@@ -579,7 +445,7 @@ class HttpListener implements HttpServer {
     }
     if (error.code === 'HPE_INVALID_EOF_STATE') {
       // The client has ended its side within a request. It may still wait for the responses to earlier ones.
-      if (connection === undefined || isAnswered(connection)) socket.destroy();
+      if (connection === undefined || connection.isAnswered) socket.destroy();
       else connection.isEnding = true;
       return;
     }
@@ -608,7 +474,7 @@ class HttpListener implements HttpServer {
    */
   #idle(socket: Duplex): void {
     const connection = this.#connections.get(socket);
-    if (connection !== undefined && connection.busy > 0 && connection.latest?.headersSent === false) {
+    if (connection?.isWaitingForApp === true) {
       connection.isOverdue = true;
       return;
     }
@@ -616,7 +482,8 @@ class HttpListener implements HttpServer {
   }
 
   /** Not every runtime restarts the timer of a socket after it has fired, so this timer watches the next idle time. */
-  #endIfUnused(socket: Duplex, connection: HttpConnection, last: ServerResponse): void {
+  #endIfUnused(connection: HttpConnection, last: ServerResponse): void {
+    const { socket } = connection;
     connection.isOverdue = false;
     const timer = setTimeout(() => {
       if (connection.busy === 0 && connection.latest === last) socket.destroy();
@@ -639,17 +506,9 @@ class HttpListener implements HttpServer {
   }
 }
 
-/** Whether the responses to all complete requests are sent. Only the newest request can be incomplete. */
-function isAnswered({ busy, held, latest }: HttpConnection): boolean {
-  return held.length === 0 && busy === (latest?.req.complete === false ? 1 : 0);
-}
-
 function ignore(): void {}
 
 /** The error of `node:http` for an overdue request. */
 const OVERDUE: NodeJS.ErrnoException = Object.assign(new Error('Request timeout'), {
   code: 'ERR_HTTP_REQUEST_TIMEOUT',
 });
-const NO_BODY = Buffer.alloc(0);
-/** Requests that wait because too many of their connection are in progress, on all connections of a port. */
-const HELD_MAX = 16_384;

@@ -37,6 +37,7 @@ export {
 } from './caller-identity.ts';
 export { callerKeyOf, callerWithoutPort, sourceOf } from './caller-key.ts';
 export { ConcurrencyLimit } from './concurrency-limit.ts';
+export { callControl, type ControlAnswer } from './control-call.ts';
 export { type ChassisDetails, chassisInterface, contentInterface, meshInterface } from './control-interfaces.ts';
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';
 export { type MergedPool, mergePools, type PlacedResource } from './merged-pools.ts';

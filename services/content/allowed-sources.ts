@@ -1,5 +1,5 @@
-// Which sources a manager may read: those below the prefixes of `content.sources` in its configuration. Without this an
-// admin token could read any file of the machine, and call any host of its network.
+// Which sources a manager may read: those below the prefixes of `content.sources` in its configuration. Without this
+// check, an admin token could read any file of the machine and call any host of its network.
 
 import { realpath } from 'node:fs/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -36,7 +36,7 @@ export async function whySourceRefused(source: string, allowed: readonly string[
   return isBelow ? undefined : refusal(`${shownSource(source)}, which is a link to ${real}`, allowed);
 }
 
-/** A source for messages: without the user, the password and the query, in which secrets may stand. */
+/** Formats a source for messages, without user, password and query, which may contain secrets. */
 export function shownSource(source: string): string {
   if (!URL.canParse(source)) return JSON.stringify(source.slice(0, SHOWN_MAX));
   const { protocol, host, pathname } = new URL(source);
@@ -62,7 +62,7 @@ function readUrl(text: string): PlainUrl | string {
   if (/[\\\u0000-\u0020\u007f]/.test(text)) return 'it has a backslash, a space or a control character';
   if (!/^(file:\/(\/\/)?($|[^/])|[a-z][a-z0-9]*:\/\/[^/])/i.test(text) || !URL.canParse(text))
     return 'it is no URL such as file:///srv/indices/wiki';
-  // A slash in an escape would be another path for the system than for the comparison; a dot may become a step.
+  // The system reads an escaped slash as a separator, the comparison does not. An escaped dot can become `..`.
   if (/%(2e|2f|5c|0[0-9a-f]|1[0-9a-f]|7f)/i.test(text)) return 'it has an escaped dot, slash or control character';
   if (/%(?![0-9a-f]{2})/i.test(text)) return 'it has a "%" that escapes nothing';
   if (/\/\.\.?(\/|$)/.test(text)) return 'it has the steps "." or ".."';
@@ -93,7 +93,7 @@ async function realFile(url: string): Promise<string | undefined> {
   }
 }
 
-/** Ports of URLs that name none. */
+/** Default ports. */
 const PORTS: Readonly<Record<string, string>> = {
   'http:': '80',
   'https:': '443',

@@ -1,9 +1,7 @@
 // Client of `katamari.Content`, the control service of a content server.
 
-import { decodeResult, encodeParams } from '../../core/idl/mod.ts';
-import { KatamariError, type Clock } from '../../core/mod.ts';
-import { contentInterface, createCall } from '../../core/rpc/mod.ts';
-import { readApplicationException } from '../../core/thrift/mod.ts';
+import type { Clock } from '../../core/mod.ts';
+import { callControl, contentInterface } from '../../core/rpc/mod.ts';
 import type { JoiningChassis } from '../mesh/mod.ts';
 import { CLOSE_TIMEOUT_MS } from './limits.ts';
 
@@ -25,7 +23,7 @@ export class ShardRefusal extends Error {
   }
 }
 
-/** A chassis that does not answer within the limit of a call is ended: its shards would stay in an unknown state. */
+/** Ends a chassis that does not answer in time, because the state of its shards is then unknown. */
 export class ContentClient {
   readonly #chassis: Pick<JoiningChassis, 'name' | 'dispatch' | 'fail'>;
   readonly #clock: Clock;
@@ -52,25 +50,18 @@ export class ContentClient {
   }
 
   async #call(name: string, params: Readonly<Record<string, unknown>>, timeoutMs: number): Promise<unknown> {
-    const method = contentInterface().methods.get(name);
-    if (method === undefined) throw new KatamariError('internal', `idl/content.thrift has no method ${name}`);
-    const call = createCall({
-      service: 'katamari.Content',
-      method: name,
-      args: encodeParams(method, params),
-      deadlineMs: this.#clock.nowMs() + timeoutMs,
-    });
     const { name: chassis, fail } = this.#chassis;
     const stopTimer = this.#clock.after(timeoutMs, () => {
       fail(`it did not ${name} shard ${String(params['shard'])} within ${timeoutMs / 1_000} s`);
     });
-    const reply = await this.#chassis.dispatch(call).finally(stopTimer);
-    if (reply.isException)
-      throw new ShardRefusal(`${chassis} answered: ${readApplicationException(reply.body).message}`, false);
-    if (method.returns.kind === 'void') return undefined;
-    const result = decodeResult(method, reply.body);
-    if (result.ok) return result.value;
-    const { why = 'it gave no reason', isDamaged = false } = result.fields as { why?: string; isDamaged?: boolean };
+    const deadlineMs = this.#clock.nowMs() + timeoutMs;
+    const what = { service: 'katamari.Content', method: name, deadlineMs };
+    const answer = await callControl((call) => this.#chassis.dispatch(call), contentInterface(), what, params).finally(
+      stopTimer,
+    );
+    if (answer.kind === 'result') return answer.value;
+    if (answer.kind === 'failed') throw new ShardRefusal(`${chassis} answered: ${answer.message}`, false);
+    const { why = 'it gave no reason', isDamaged = false } = answer.fields as { why?: string; isDamaged?: boolean };
     throw new ShardRefusal(`${chassis} refused it: ${why}`, isDamaged);
   }
 }

@@ -11,7 +11,7 @@ export class HoldingsTable {
   readonly #start: string = randomUUID();
   #seq = 1;
   #holdings: readonly Holding[] = [];
-  /** A change waits to be told. */
+  /** Whether a change has not been sent yet. */
   #isStale = false;
   #waitMsMax = WAIT_MS_MAX;
   readonly #waits = new Set<() => void>();
@@ -22,7 +22,7 @@ export class HoldingsTable {
     this.#compute = compute;
   }
 
-  /** What `compute` returns may have changed. Changes within a few milliseconds are told together. */
+  /** Computes the holdings again. Changes within a few milliseconds are sent together. */
   changed(): void {
     if (this.#isStale) return;
     this.#isStale = true;

@@ -64,7 +64,7 @@ export class Keeper {
 
   /**
    * Replaces the orders: missing shards are fetched and opened, others are given up. Idempotent.
-   * @param unknown index versions whose shards cannot be known now: what is on the disk of them stays there
+   * @param unknown index versions whose manifest cannot be read now; their files stay on the disk
    */
   setOrders(orders: readonly ShardOrder[], unknown: ReadonlySet<string> = new Set()): void {
     if (this.#isClosed) return;
@@ -116,7 +116,7 @@ export class Keeper {
     return this.#holdings.next(start, afterSeq, waitMs);
   }
 
-  /** Ends the waits for changes, and the fetches, because the process drains. What is served stays announced. */
+  /** Called when the process drains: ends long polls and fetches. Served shards stay announced. */
   drain(): void {
     this.#isClosed = true;
     this.#holdings.endWaits();
@@ -167,7 +167,7 @@ export class Keeper {
     });
     this.#replicas.set(name, replica);
     const ended = replica.ended.then(() => {
-      // One that was only closed is served until the process ends.
+      // A replica that was only closed is served until the process ends.
       if (!replica.isGone || this.#replicas.get(name) !== replica) return;
       this.#replicas.delete(name);
       this.#changed();
@@ -212,7 +212,7 @@ export class Keeper {
         .freeBytes()
         .catch(() => 0)
         .then((free) => {
-          // Whole steps, so that other programs that write to the disk do not change the record.
+          // Rounded, so that other programs that write to the disk rarely change the record.
           const bytes = Math.max(0, free - DISK_RESERVE_BYTES);
           this.#freeBytes = bytes - (bytes % FREE_STEP_BYTES);
           this.#options.onRecord?.();
@@ -266,7 +266,7 @@ function placesOf(replicas: readonly Replica[]): Record<string, string> {
 const SWEEP_EVERY_MS = 600_000;
 /** Changes of the record within this time are written together. */
 const RECORD_AFTER_MS = 500;
-/** Free space is told in steps of this size. */
+/** Free space in the record is a multiple of this. */
 const FREE_STEP_BYTES = 256 * 1024 * 1024;
 const FAILURES_EXPLAINED = 20;
 const FAILURES_TOLD_A_MINUTE = 20;

@@ -4,7 +4,7 @@
 export const SHARD_FILES_MAX = 10_000;
 /** Depth of nested folders in one shard. */
 export const SHARD_DEPTH_MAX = 16;
-/** Bytes of the files of one zip archive: what it unpacks to, and how many times its own size that may be. */
+/** Unpacked bytes of one zip archive, and the largest ratio of unpacked to packed bytes. */
 export const UNZIPPED_BYTES_MAX: number = 64 * 1024 * 1024 * 1024;
 export const UNZIPPED_RATIO_MAX = 100;
 /** Characters of the name of a shard. */
@@ -14,7 +14,7 @@ export const FETCHES_MAX = 2;
 /** Shards that one copy of a content server opens, and closes, at the same time. */
 export const OPENS_MAX = 4;
 export const CLOSES_MAX = 16;
-/** A close waits for the calls that use the shard. */
+/** Time limit of a close, which waits for the calls that use the shard. */
 export const CLOSE_TIMEOUT_MS = 120_000;
 /** Pause after a failure of a replica: RETRY_FIRST_MS, doubled up to RETRY_MAX_MS. */
 export const RETRY_FIRST_MS = 1_000;
@@ -23,5 +23,5 @@ export const RETRY_MAX_MS = 300_000;
 export const OLD_KEPT_MS = 3_600_000;
 /** Free space that a fetch leaves on the disk. */
 export const DISK_RESERVE_BYTES: number = 256 * 1024 * 1024;
-/** Changes of holdings within this time are told together. */
+/** Changes of holdings within this time are sent together. */
 export const TELL_AFTER_MS = 20;

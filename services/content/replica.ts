@@ -38,7 +38,7 @@ export interface ReplicaOptions {
   readonly verify: Verify;
   /** Turns of the fetches of this manager. */
   readonly turns: Turns;
-  /** Resolves when no shard without an order is on its way to `old/`. */
+  /** Resolves when no shard without an order is being moved to `old/`. */
   readonly strays: () => Promise<void>;
   readonly timeoutMs: () => number;
   /** Called when the shard starts or stops being served, is on the disk, or has failed. */
@@ -70,9 +70,9 @@ export class Replica {
   #tries = 0;
   #nextTryAtMs = 0;
   #isAnnounced = false;
-  /** The manifest of the order that was announced; a new order may be in force already. */
+  /** Manifest of the announced shard. The current order may have another one. */
   #announcedManifest = '';
-  /** When callers may last have heard that it is served here. */
+  /** Last time at which callers may have read that it is served here. */
   #withdrawnAtMs = Number.NEGATIVE_INFINITY;
   /** A copy has refused the shard while it was announced. */
   #refusal: ShardRefusal | undefined;
@@ -96,17 +96,17 @@ export class Replica {
     return this.#order.place;
   }
 
-  /** Whether it has come to its end: a new order needs a new replica. */
+  /** Whether its loop has ended. A new order then needs a new replica. */
   get isGone(): boolean {
     return this.#isGone;
   }
 
-  /** Whether its files are on the disk, whole. */
+  /** Whether all its files are on the disk. */
   get isOnDisk(): boolean {
     return this.#isOnDisk;
   }
 
-  /** SHA-256 of the list of shards that what is announced, or else ordered, belongs to. */
+  /** SHA-256 of the manifest of the announced shard, else of the ordered one. */
   get manifest(): string {
     return this.#isAnnounced ? this.#announcedManifest : this.#order.manifest;
   }
@@ -116,7 +116,7 @@ export class Replica {
     return this.#isAnnounced;
   }
 
-  /** The order has come again, perhaps changed: then the shard is fetched and opened anew. */
+  /** Takes the current order. If it has changed, the shard is fetched and opened again. */
   order(order: ShardOrder): void {
     const isSame = isDeepStrictEqual(order, this.#order);
     if (isSame && this.#isWanted) return;
@@ -130,7 +130,7 @@ export class Replica {
     this.wake();
   }
 
-  /** The shard is not ordered any more. */
+  /** Called when the shard is no longer ordered. */
   giveUp(): void {
     if (!this.#isWanted) return;
     this.#isWanted = false;
@@ -138,14 +138,14 @@ export class Replica {
     this.wake();
   }
 
-  /** A copy that has not joined its pool yet refuses the announced shard. */
+  /** Called when a copy that has not joined its pool refuses the announced shard. */
   refused(refusal: ShardRefusal): void {
     this.#refusal = refusal;
     this.#withdraw();
     this.wake();
   }
 
-  /** Something has changed that the loop may wait for. */
+  /** Wakes the loop, because something that it may wait for has changed. */
   wake(): void {
     this.#wake.abort();
   }
@@ -214,7 +214,7 @@ export class Replica {
     }
   }
 
-  /** Whether the loop works towards what is ordered now. */
+  /** Whether the loop works on the current order. */
   get #isCurrent(): boolean {
     return this.#isWanted && !this.#hasChanged && !this.#isClosed;
   }
@@ -247,7 +247,7 @@ export class Replica {
       await this.#askForSpace(order.bytes - this.#bytesDone);
       await fetch(job, onBytes, signal);
     }, signal);
-    // Nothing may be waited for between this look and the start of the rename.
+    // No await between this check and the start of the rename: the order could change.
     if (!this.#isCurrent) return;
     await store.commit(order);
     this.#isOnDisk = true;
@@ -278,14 +278,14 @@ export class Replica {
       if (!this.#isCurrent) return;
       const joined = copies.servers(this.#order).filter(({ isJoined }) => isJoined);
       this.#facts = facts.find((found) => found !== undefined) ?? this.#facts;
-      // Announced in the same turn in which all were found open: a copy that joins later looks for what is announced.
+      // Announce without an await after the check. A copy that joins later opens what is announced.
       if (joined.length > 0 && joined.every(({ isOpen }) => isOpen.has(this.name))) return this.#announce();
       if (joined.length === 0) this.#why = this.#noServer();
       await woken;
     }
   }
 
-  /** Undefined when the copy has left meanwhile, which is no fault of the shard. */
+  /** Returns undefined if the copy has left meanwhile, which is not a failure of the shard. */
   async #openUnlessLeft(copy: Copy): Promise<ShardFacts | undefined> {
     try {
       return await this.openIn(copy);
@@ -321,7 +321,7 @@ export class Replica {
     this.#isGone = !this.#isWanted;
   }
 
-  /** Callers that have heard of the shard may still call it, or ask for documents of an answer. */
+  /** Waits while callers that still have the old holdings may call the shard or ask for documents of an answer. */
   async #waitForCallers(): Promise<void> {
     const wasWanted = this.#isWanted;
     const hadChanged = this.#hasChanged;
@@ -392,5 +392,5 @@ function inMiB(bytes: number): string {
   return `${Math.ceil(bytes / 1024 / 1024)} MiB`;
 }
 
-/** Beyond the global timeout, how long a shard stays open after it was withdrawn. */
+/** Time beyond the global timeout for which a withdrawn shard stays open. */
 const FOLLOW_UP_MS = 1_000;

@@ -1,4 +1,4 @@
-// A shard of an index version as the leader orders it, and what names may look like.
+// A shard of an index version as the leader orders it, and the rules for names of shards.
 
 import { isVersionMatch } from '../mesh/mod.ts';
 import { SHARD_NAME_MAX } from './limits.ts';

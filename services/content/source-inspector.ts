@@ -1,4 +1,5 @@
-// Lists sources for operators. Each look is a process, so few run at a time, and they end with this process.
+// Lists sources for operators. Each listing runs in a process of its own, so few run at a time. They end with this
+// process.
 
 import { inspectSource } from './fetch/fetcher.ts';
 import type { SourceListing } from './fetch/job.ts';

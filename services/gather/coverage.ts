@@ -25,7 +25,7 @@ export interface Coverage {
 
 /** Shards that are not wholly in an answer. */
 export interface MissingShards {
-  /** All of them, or as many as are known by name. */
+  /** The missing shards that are known by name. */
   readonly named: readonly MissingShard[];
   readonly count: number;
 }

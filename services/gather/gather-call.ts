@@ -90,7 +90,7 @@ function finish(facts: GatherFacts, end: ScatterEnd, sink: CallSink): void {
   const coverageField = coverageFieldOf(method);
   const values = answers.map(({ value }) => value);
   const isAsItIs = answers.length === 1 && values[0] === undefined;
-  // A result that is enough says nothing about the other shards.
+  // A result of `first` that is not empty is the whole answer, so no shard is missing in it.
   const isFound = method.gather === 'first' && values.some((value) => !isEmptyResult(value));
   const missing = isFound ? [] : allMissing(index, end, coverageField);
   facts.counts.missed(missing.flatMap(({ named }) => named));

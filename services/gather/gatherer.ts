@@ -137,7 +137,10 @@ export class Gatherer {
     return holders.filter((own) => own.some(({ isReachable }) => isReachable)).length;
   }
 
-  /** While an index loads, every manager tells a change every few milliseconds, and each rebuilds the router. */
+  /**
+   * Collects changes of holdings, because each rebuilds the router. While an index loads, every manager sends a change
+   * every few milliseconds.
+   */
   #changedSoon(): void {
     this.#stopChange ??= this.#options.clock.after(CHANGE_AFTER_MS, () => {
       this.#stopChange = undefined;

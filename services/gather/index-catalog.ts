@@ -4,7 +4,10 @@
 import { Backoff, type Clock, mustNotFail } from '../../core/mod.ts';
 import { pause, watchPrefix, type ConsulClient, type ConsulWatch, type WatchStats } from '../consul/mod.ts';
 import {
+  idOfPath,
   INDEX,
+  indexIdOf,
+  indexPathOf,
   keysOf,
   readRecords,
   type EventLog,
@@ -78,10 +81,10 @@ export class IndexCatalog {
           const name = key.slice(prefix.length);
           const one = found.get(name);
           // A record whose key names another version would replace that one.
-          if (one !== undefined && name === keyOf(one)) return [[idOf(one), one]];
+          if (one !== undefined && name === indexPathOf(one)) return [[indexIdOf(one), one]];
           // One that was damaged in Consul stays as it was.
-          const before = this.#records.get(name.replace('/', '@'));
-          return before === undefined ? [] : [[idOf(before), before]];
+          const before = this.#records.get(idOfPath(name));
+          return before === undefined ? [] : [[indexIdOf(before), before]];
         });
         this.#set(new Map(valid));
       },
@@ -137,7 +140,7 @@ export class IndexCatalog {
   }
 
   #isKnown(record: IndexRecord): boolean {
-    const known = this.#indices.get(idOf(record));
+    const known = this.#indices.get(indexIdOf(record));
     return (
       known?.manifest === record.manifest &&
       known.contentService === record.contentService &&
@@ -156,14 +159,6 @@ export class IndexCatalog {
     this.#indices = next;
     this.#options.onChange();
   }
-}
-
-export function idOf({ name, version }: Pick<IndexRecord, 'name' | 'version'>): string {
-  return `${name}@${version}`;
-}
-
-function keyOf({ name, version }: IndexRecord): string {
-  return `${name}/${version}`;
 }
 
 const READS_MAX = 8;

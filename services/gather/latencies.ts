@@ -32,7 +32,7 @@ export class RequestLatencies {
   add(key: string, ms: number): void {
     let times = this.#byMethod.get(key);
     if (times === undefined) {
-      // Versions come and go; the times of the longest known one are forgotten.
+      // Versions come and go, so the oldest entry is dropped.
       if (this.#byMethod.size >= METHODS_MAX) this.#byMethod.delete(this.#byMethod.keys().next().value as string);
       this.#byMethod.set(key, (times = new RecentTimes()));
     }

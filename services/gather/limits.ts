@@ -4,7 +4,7 @@
 export const TRIES_MAX = 3;
 /** Requests to one manager that share the shards of a call. */
 export const REQUESTS_PER_MANAGER_MAX = 8;
-/** Time that is kept for merging: the larger of both. */
+/** Time that is reserved for merging: the larger of the two. */
 export const RESERVE_MS = 5;
 export const RESERVE_SHARE = 0.05;
 /** Share of the time left for which a call waits for more shards once it has enough of them. */

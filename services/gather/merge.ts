@@ -4,8 +4,8 @@ import { KatamariError } from '../../core/mod.ts';
 import type { Method, Type } from '../../core/thrift/mod.ts';
 
 /**
- * Of `concat` and `union`, the order is that of the first shard of each reply: a manager answers for several shards at
- * once. Elements that name their shard are ordered by it.
+ * `concat` and `union` keep the order of the first shard of each reply, because a manager answers for several shards
+ * at once. Elements that name their shard are ordered by it.
  * @param results values of the method's type, in order of their first shards; at least one
  */
 export function mergeResults({ gather, returns, name }: Method, results: readonly unknown[]): unknown {
@@ -19,7 +19,7 @@ export function mergeResults({ gather, returns, name }: Method, results: readonl
   return results[0];
 }
 
-/** Whether a result of `first` says nothing: an empty text, list, set, map, or bytes. */
+/** Whether a result of `first` is empty: a text, list, set, map or bytes without content. */
 export function isEmptyResult(value: unknown): boolean {
   if (typeof value === 'string' || Array.isArray(value) || Buffer.isBuffer(value)) return value.length === 0;
   if (value instanceof Map || value instanceof Set) return value.size === 0;
@@ -62,7 +62,7 @@ function sumMaps(results: readonly MapOf<number | bigint>[], type: Type, method:
   return sums;
 }
 
-/** Of equal keys of maps, that of the first shard counts. */
+/** If two maps have the same key, the value of the first shard wins. */
 function union(results: readonly unknown[]): unknown {
   if (results[0] instanceof Set) return new Set(results.flatMap((result) => [...(result as Set<unknown>)]));
   const all = new Map<unknown, unknown>();

@@ -138,7 +138,7 @@ function searchInterface(): Interface {
 
 let known: Interface | undefined;
 const SERVICE = 'KatamariSearch';
-/** Under which calls of several indices are counted. */
+/** Name under which calls over several indices are counted. */
 const SEVERAL = '*@';
 const INDICES_MAX = 100;
 const NAMES_SHOWN_MAX = 20;

@@ -12,7 +12,7 @@ export class StatisticsCache {
       key.length * 2 + [...sums.keys()].reduce((sum, { length }) => sum + length * 2 + 64, 64),
   });
 
-  /** @param server `Service@version` of the content server, which may count otherwise in another version */
+  /** @param server `Service@version` of the content server; another version may count differently */
   get(manifest: string, server: string, query: string): Statistics | undefined {
     return this.#sums.get(keyOf(manifest, server, query));
   }

@@ -12,7 +12,7 @@ import {
   type ConsulWatch,
   type WatchedEntries,
 } from '../consul/mod.ts';
-import { keysOf, readRecord, replaceFile, type EventLog } from '../mesh/mod.ts';
+import { idOfPath, keysOf, readRecord, replaceFile, type EventLog } from '../mesh/mod.ts';
 import type { Election } from './election.ts';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -170,7 +170,7 @@ export class DesiredStateBackup {
   /** Returns `Service@version` for a deployment, else the key without the prefix of the mesh. */
   #nameOf(key: string): string {
     const { prefix, deployments } = keysOf(this.#options.mesh);
-    return key.startsWith(deployments) ? key.slice(deployments.length).replace('/', '@') : key.slice(prefix.length);
+    return key.startsWith(deployments) ? idOfPath(key.slice(deployments.length)) : key.slice(prefix.length);
   }
 }
 

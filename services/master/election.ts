@@ -47,6 +47,7 @@ import {
   type LeaderRecord,
   type MasterRecord,
 } from '../mesh/mod.ts';
+import { writeFenced, type LeaderLock, type WriteOutcome } from './fenced-write.ts';
 import { highestTermOrdered, raiseTerm } from './terms.ts';
 
 export interface ElectionOptions {
@@ -83,22 +84,9 @@ export interface MasterView extends MasterRecord {
   readonly name: string;
 }
 
-/**
- * - done: written, at this Consul index.
- * - conflict: a value changed since it was read; read again.
- * - stale: this process does not lead in that term; nothing was written.
- */
-export type WriteOutcome =
-  | { readonly kind: 'done'; readonly index: number }
-  | { readonly kind: 'conflict'; readonly why: string }
-  | { readonly kind: 'stale' };
-
 /** The lock that this process holds. */
-interface Leadership {
-  readonly session: string;
+interface Leadership extends Omit<LeaderLock, 'key'> {
   readonly term: number;
-  /** ModifyIndex of the key; any change to the key changes it. */
-  readonly index: number;
   readonly sinceMs: number;
 }
 
@@ -250,18 +238,10 @@ export class Election {
       this.#reportLeadership();
       return { kind: 'stale' };
     }
-    const key = this.#keys.leader;
-    const fence: readonly TransactionStep[] = [
-      { verb: 'check-session', key, session: leadership.session },
-      { verb: 'check-index', key, index: leadership.index },
-    ];
-    const outcome = await this.#client.transact([...fence, ...steps], signal);
-    if (outcome.isDone) return { kind: 'done', index: outcome.index };
-    if (!outcome.refused.some(({ at }) => at < fence.length)) {
-      return { kind: 'conflict', why: outcome.refused[0]?.why ?? 'refused' };
-    }
-    if (this.#leadership === leadership) this.#dropLeadership();
-    return { kind: 'stale' };
+    const lock = { ...leadership, key: this.#keys.leader };
+    const outcome = await writeFenced(this.#client, lock, steps, signal);
+    if (outcome.kind === 'stale' && this.#leadership === leadership) this.#dropLeadership();
+    return outcome;
   }
 
   /**

@@ -5,6 +5,7 @@ import type { Clock } from '../../core/mod.ts';
 import { valid } from 'semver';
 import {
   INDEX_NAME,
+  indexIdOf,
   isVersionRange,
   manifestHash,
   parsePlaces,
@@ -45,7 +46,10 @@ export interface IndexActions {
   /** Whether a service that is no index has this name. */
   readonly isService: (name: string) => boolean;
   readonly routes: () => Routes;
+  /** Refuses when another client changes the route at the same time. */
   readonly setRoute: (service: string, route: Route) => Promise<void>;
+  /** `change` gets the route that is in force, again after a change of another client; undefined leaves it. */
+  readonly changeRoute: (service: string, change: (route: Route) => Route | undefined) => Promise<void>;
   /** Share of the calls of an index that a version gets, from 0 to 1. */
   readonly shareOf: (name: string, version: string) => number;
   readonly clock: Clock;
@@ -80,7 +84,7 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
     planIndex: { scope: 'deploy', act: ({ index }: NewIndexArgs) => admin.plan(index) },
     addIndex: {
       scope: 'deploy',
-      subject: ({ index: { name, version } }: NewIndexArgs) => `${name}@${version}`,
+      subject: ({ index }: NewIndexArgs) => indexIdOf(index),
       act: async ({ index }: NewIndexArgs, { caller, note }) => {
         note(null, index);
         return await admin.add(index, caller.name);
@@ -88,7 +92,7 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
     },
     setIndexReplicas: {
       scope: 'operate',
-      subject: idOf,
+      subject: indexIdOf,
       act: async ({ name, version, replicas }: IndexArgs & { replicas: number }, { note }) => {
         note(undefined, { replicas });
         return await admin.replicate(name, version, replicas);
@@ -96,7 +100,7 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
     },
     promoteIndex: {
       scope: 'operate',
-      subject: idOf,
+      subject: indexIdOf,
       act: async ({ name, version, force }: IndexArgs & { force: boolean }, { note }) => {
         note(actions.routes().get(name)?.weights ?? null, { [version]: 100 });
         await admin.promote(name, version, force);
@@ -104,7 +108,7 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
     },
     removeIndex: {
       scope: 'deploy',
-      subject: idOf,
+      subject: indexIdOf,
       act: async ({ name, version }: IndexArgs, { note }) => {
         note((await actions.store.get(name, version)) ?? null, null);
         await admin.remove(name, version);
@@ -130,7 +134,7 @@ export function readIndices(
 
 class IndexAdmin {
   readonly #actions: IndexActions;
-  /** The conditions of all versions, which take reads of Consul and a plan; used again for a moment. */
+  /** The conditions of all versions, reused for CONDITIONS_MS: they cost reads of Consul and a plan. */
   #conditions: { readonly untilMs: number; readonly of: Promise<IndexPlan['conditions']> } | undefined;
 
   constructor(actions: IndexActions) {
@@ -153,7 +157,7 @@ class IndexAdmin {
   async plan(index: ThriftNewIndex): Promise<unknown> {
     const record = await this.#checked(index, '');
     const { facts } = await this.#inspect(record.source, record);
-    const id = idOf(record);
+    const id = indexIdOf(record);
     const { orders, conditions } = await this.#plan(new Map([[id, { record, manifest: facts }]]));
     const managers = [...orders].flatMap(([manager, own]) => {
       const places = own.get(id);
@@ -191,7 +195,7 @@ class IndexAdmin {
     if (manifestHash(manifestText(facts)) === known.manifest) await store.putManifest(facts);
     else
       throw bad(
-        `The list of the shards of ${idOf(known)} is lost, and its source has changed; add it as another version`,
+        `The list of the shards of ${indexIdOf(known)} is lost, and its source has changed; add it as another version`,
       );
   }
 
@@ -215,19 +219,21 @@ class IndexAdmin {
   }
 
   async remove(name: string, version: string): Promise<void> {
-    const { store, routes, setRoute } = this.#actions;
+    const { store, changeRoute } = this.#actions;
     const versions = (await store.list()).filter((one) => one.name === name);
     const others = versions.filter((one) => one.version !== version);
     if (others.length === versions.length) throw unknownIndex(name, version, await store.list());
-    const weights = routes().get(name)?.weights ?? {};
-    if ((weights[version] ?? 0) > 0 && others.length > 0) {
-      const why = `${name}@${version} gets calls that name no version; give them to another one first: katamari index promote ${name}@${others[0]?.version}`;
-      throw bad(why);
-    }
     // The route goes first: without its record, a version cannot be removed again.
-    const left = Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version));
-    if (Object.keys(weights).length > 0 && (others.length === 0 || Object.hasOwn(weights, version)))
-      await setRoute(name, { weights: others.length === 0 ? {} : left });
+    await changeRoute(name, ({ weights }) => {
+      if ((weights[version] ?? 0) > 0 && others.length > 0) {
+        const why = `${name}@${version} gets calls that name no version; give them to another one first: katamari index promote ${name}@${others[0]?.version}`;
+        throw bad(why);
+      }
+      if (Object.keys(weights).length === 0) return undefined;
+      if (others.length === 0) return { weights: {} };
+      if (!Object.hasOwn(weights, version)) return undefined;
+      return { weights: Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version)) };
+    });
     await store.remove(name, version);
   }
 
@@ -238,14 +244,14 @@ class IndexAdmin {
     return await this.#statuses(asked, name, withShards);
   }
 
-  /** The state of these versions, with what is wrong as a condition where Consul does not answer. */
+  /** Returns the state of these versions. If Consul does not answer, its error is a condition of each. */
   async look(records: readonly IndexRecord[]): Promise<readonly ThriftIndexStatus[]> {
     return await this.#statuses(records, '', true, async () => {
       try {
         return await this.#currentConditions();
       } catch (error) {
-        const why = `whether anything hinders its placement is not known: ${(error as Error).message}`;
-        return new Map(records.map((record) => [idOf(record), [why]]));
+        const why = `what keeps shards from being placed is unknown: ${(error as Error).message}`;
+        return new Map(records.map((record) => [indexIdOf(record), [why]]));
       }
     });
   }
@@ -268,7 +274,7 @@ class IndexAdmin {
         const manifest = await this.#actions.manifest(record.manifest).catch(() => undefined);
         const own = [
           ...(manifest === undefined ? ['the list of its shards cannot be read from Consul'] : []),
-          ...(conditions.get(idOf(record)) ?? []),
+          ...(conditions.get(indexIdOf(record)) ?? []),
         ];
         const share = this.#actions.shareOf(record.name, record.version);
         return indexStatus({ record, manifest, replicas, conditions: own, share }, withShards);
@@ -292,7 +298,7 @@ class IndexAdmin {
   }> {
     const { store, manifest, readHoldings, clock } = this.#actions;
     const { managers, drained, holdings, orders } = await readHoldings();
-    const indices = new Map((await store.list()).map((record) => [idOf(record), record]));
+    const indices = new Map((await store.list()).map((record) => [indexIdOf(record), record]));
     const manifests = new Map<string, ManifestRecord>();
     for (const [id, one] of more) {
       indices.set(id, one.record);
@@ -371,13 +377,14 @@ class IndexAdmin {
     };
   }
 
-  /** Before a second version is added, the first gets all calls: nothing changes until somebody promotes. */
+  /** Before a second version is added, the first one gets all calls by a route, until another is promoted. */
   async #keepRoute({ name, version }: IndexRecord): Promise<void> {
-    const { store, routes, setRoute } = this.#actions;
-    if (Object.keys(routes().get(name)?.weights ?? {}).length > 0) return;
+    const { store, changeRoute } = this.#actions;
     const others = (await store.list()).filter((one) => one.name === name && one.version !== version);
     const [first] = [...others].sort((a, b) => a.atMs - b.atMs);
-    if (first !== undefined) await setRoute(name, { weights: { [first.version]: 100 } });
+    if (first === undefined) return;
+    const route = { weights: { [first.version]: 100 } };
+    await changeRoute(name, ({ weights }) => (Object.keys(weights).length > 0 ? undefined : route));
   }
 }
 
@@ -408,13 +415,13 @@ function checkReplicas(replicas: number): void {
 function checkSame(known: IndexRecord, asked: IndexRecord, replicas: number | undefined): void {
   if (known.source !== asked.source)
     throw bad(
-      `${idOf(known)} exists, with the source ${known.source}; a version never changes, so add another version`,
+      `${indexIdOf(known)} exists, with the source ${known.source}; a version never changes, so add another version`,
     );
   const [before, now] = [known, asked].map(({ contentService, contentRange }) => `${contentService}@${contentRange}`);
-  if (before !== now) throw bad(`${idOf(known)} exists, with the content service ${before}; add another version`);
+  if (before !== now) throw bad(`${indexIdOf(known)} exists, with the content service ${before}; add another version`);
   if (replicas !== undefined && known.replicas !== replicas)
     throw bad(
-      `${idOf(known)} exists, with ${known.replicas} replicas; change them with katamari index replicate ${idOf(known)} ${replicas}`,
+      `${indexIdOf(known)} exists, with ${known.replicas} replicas; change them with katamari index replicate ${indexIdOf(known)} ${replicas}`,
     );
 }
 
@@ -433,17 +440,13 @@ function bytesOf({ shards }: Pick<SourceFacts, 'shards'>): number {
   return shards.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-function idOf({ name, version }: { readonly name: string; readonly version: string }): string {
-  return `${name}@${version}`;
-}
-
 function bad(why: string): Error {
   return refused('invalid', why);
 }
 
 const CONDITIONS_MS = 1_000;
 const REPLICAS_MAX = 1_000;
-/** Replicas where nobody says how many. */
+/** Default number of replicas. */
 const REPLICAS_USUAL = 2;
-/** Of a record whose source has not been listed. */
+/** Manifest of a record whose source has not been listed. */
 const NO_MANIFEST = '0'.repeat(64);

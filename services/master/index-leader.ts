@@ -1,5 +1,5 @@
-// What the leader knows of indices: which shards each manager is to hold, and where shards have failed too often to be
-// placed again soon. It reads and writes nothing; the leader writes the orders.
+// Plans which shards each manager is to hold, and remembers where shards have failed too often to be placed again soon.
+// It reads and writes nothing; the leader writes the orders.
 
 import type { Clock } from '../../core/mod.ts';
 import {
@@ -30,7 +30,7 @@ export interface IndexState {
   readonly managers: ReadonlyMap<string, ManagerRecord>;
   readonly drained: ReadonlySet<string>;
   readonly holdings: ReadonlyMap<string, HoldingsRecord>;
-  /** The shards in the present orders, by manager. Undefined when nobody knows what a manager was ordered to hold. */
+  /** The shards in the current orders, by manager; undefined for a manager whose order cannot be read. */
   readonly ordered: ReadonlyMap<string, readonly ShardsOrder[] | undefined>;
 }
 
@@ -39,9 +39,9 @@ export interface IndexPlan {
   readonly orders: ReadonlyMap<string, readonly ShardsOrder[]>;
   /** What keeps an index version from having all its replicas, for people. */
   readonly conditions: ReadonlyMap<string, readonly string[]>;
-  /** Managers that serve each shard of an index version: of the shard that has the fewest. */
+  /** For each index version, the number of managers that serve its least replicated shard. */
   readonly served: ReadonlyMap<string, number>;
-  /** When the plan must be made again though nothing changes, on the clock; infinite for never. */
+  /** Time of the clock at which the plan must be made again even if nothing changes; infinite for never. */
   readonly nextAtMs: number;
 }
 
@@ -109,7 +109,7 @@ export class IndexLeader {
     return { orders: new Map(written), conditions, served, nextAtMs: this.#nextAtMs(known, orders, managers, nowMs) };
   }
 
-  /** Notes since when managers are present and have copies. Called at every change, also without indices. */
+  /** Records since when managers are present and have copies. Called at every change, also without indices. */
   observe({ managers, indices }: Pick<IndexState, 'managers' | 'indices'>): void {
     const nowMs = this.#clock.nowMs();
     for (const name of this.#presentSinceMs.keys()) if (!managers.has(name)) this.#presentSinceMs.delete(name);
@@ -123,15 +123,15 @@ export class IndexLeader {
   }
 
   /**
-   * When the last manager whose shards are unknown has had its time to tell them. Until then nothing is planned: its
-   * shards would be fetched by others.
+   * Time until which managers whose shards are unknown may still report them. Until then nothing is planned, because
+   * other managers would fetch the same shards.
    */
   #unknownUntilMs({ managers, ordered, holdings }: IndexState): number {
     const unknown = [...managers.keys()].filter((name) => ordered.get(name) === undefined && !holdings.has(name));
     return Math.max(0, ...unknown.map((name) => this.#tellingEndMs(name)));
   }
 
-  /** What has its files on a manager. One that has just come has those of its order, as long as it has not told. */
+  /** The shards on the disk of a manager. Until a new manager has reported them, those of its order. */
   #onDisk(manager: string, { holdings, ordered }: IndexState, nowMs: number): readonly (readonly [string, string])[] {
     const told = holdings.get(manager);
     if (told !== undefined) return Object.entries(told.onDisk);
@@ -180,7 +180,7 @@ export class IndexLeader {
       for (const { indexVersion, place, tries } of failed) {
         const key = keyOf(manager, indexVersion, place);
         const known = this.#avoided.get(key);
-        // One that was placed here again is new to the manager, and has had its tries.
+        // A shard that was placed here again counts from one try, since it had its tries before.
         if (tries < (known === undefined ? TRIES_MAX : 1)) continue;
         if (known !== undefined && known.untilMs > nowMs) continue;
         const times = (known?.times ?? 0) + 1;
@@ -201,7 +201,7 @@ export class IndexLeader {
 /** Shards of an index version, as an order or the holdings of a manager name them. */
 type HeldShards = Pick<ShardsOrder, 'indexVersion' | 'places'>;
 
-/** Holdings without versions that were removed and added anew with other shards: what is held is of the earlier one. */
+/** Leaves out versions that were removed and added again with other shards: these holdings are of the earlier one. */
 function ofThese(held: HoldingsRecord, indices: IndexState['indices']): HoldingsRecord {
   const { manifests = {} } = held;
   const isOther = ([id]: readonly [string, unknown]): boolean => {
@@ -241,7 +241,7 @@ function keyOf(manager: string, index: string, place: number): string {
   return `${manager} ${index} ${place}`;
 }
 
-/** Places that cannot be read count as none: a manager writes them anew with its next change. */
+/** Places that cannot be read count as none. A manager writes them again with its next change. */
 function placesOf(managers: readonly (readonly [string, readonly (readonly [string, string])[]])[]): ShardPlaces {
   return new Map(
     managers.map(([name, own]) => [name, new Map(own.map(([index, text]) => [index, new Set(readable(text))]))]),
@@ -260,7 +260,7 @@ function readable(text: string): readonly number[] {
 const TRIES_MAX = 3;
 const AVOID_FIRST_MS = 30_000;
 const AVOID_MAX_MS = 3_600_000;
-/** A manager keeps its shards for so long without a copy of their content service. */
+/** Time for which a manager keeps its shards without a copy of their content service. */
 const PATIENCE_MS = 60_000;
-/** A manager tells within this time what it holds. */
+/** Time within which a new manager reports what it holds. */
 const TELLING_MS = 3_000;

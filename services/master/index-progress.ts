@@ -3,8 +3,9 @@
 // check-and-set of the record, and a route that was set after the version was added stands.
 
 import type { ConsulClient } from '../consul/mod.ts';
-import { INDEX, keysOf, readEntry, type EventLog, type IndexRecord } from '../mesh/mod.ts';
-import type { Election, WriteOutcome } from './election.ts';
+import { INDEX, keysOf, pathOfId, readEntry, type EventLog, type IndexRecord } from '../mesh/mod.ts';
+import type { Election } from './election.ts';
+import type { WriteOutcome } from './fenced-write.ts';
 
 export interface IndexProgressOptions {
   readonly client: ConsulClient;
@@ -13,7 +14,7 @@ export interface IndexProgressOptions {
   readonly events: EventLog;
 }
 
-/** Whether a moment has come that is not recorded yet. @param fewest managers that serve each shard at least */
+/** Whether one of the two is due and not recorded. @param fewest managers that serve the least replicated shard */
 export function hasProgress(record: IndexRecord, fewest: number): boolean {
   return (record.readyAtMs === 0 && fewest > 0) || isToBePromoted(record, fewest);
 }
@@ -25,7 +26,7 @@ export async function recordProgress(
   signal: AbortSignal,
 ): Promise<WriteOutcome | { readonly kind: 'unchanged' }> {
   const keys = keysOf(mesh);
-  const key = `${keys.indices}${id.replace('@', '/')}`;
+  const key = `${keys.indices}${pathOfId(id)}`;
   const entry = await client.get(key, signal);
   const record = entry === undefined ? undefined : readEntry(INDEX, entry);
   if (entry === undefined || record === undefined || record instanceof Error || !hasProgress(record, fewest))
@@ -41,7 +42,7 @@ export async function recordProgress(
   const route = JSON.stringify({ weights: { [record.version]: 100 } });
   const routeKey = keys.routes + record.name;
   const routeIndex = isDue ? ((await client.get(routeKey, signal))?.modifyIndex ?? 0) : 0;
-  // Whoever has set the route since the version was added has chosen.
+  // A route that an admin has set since the version was added stays.
   const isPromoted = isDue && routeIndex < entry.createIndex;
   const steps = [
     { verb: 'cas', key, value: JSON.stringify(next), index: entry.modifyIndex } as const,

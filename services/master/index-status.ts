@@ -1,6 +1,6 @@
 // The state of an index version, from its record, its manifest, and what the managers say about its shards.
 
-import type { IndexRecord, ManifestRecord, ReplicaFacts } from '../mesh/mod.ts';
+import { indexIdOf, type IndexRecord, type ManifestRecord, type ReplicaFacts } from '../mesh/mod.ts';
 
 export interface IndexFacts {
   readonly record: IndexRecord;
@@ -56,7 +56,7 @@ export function indexStatus(
   { record, manifest, replicas, conditions, share }: IndexFacts,
   withShards: boolean,
 ): ThriftIndexStatus {
-  const id = `${record.name}@${record.version}`;
+  const id = indexIdOf(record);
   const byShard = new Map<string, (ReplicaFacts & { readonly manager: string })[]>();
   for (const [manager, own] of [...replicas].sort(([a], [b]) => (a < b ? -1 : 1))) {
     for (const one of own) {

@@ -1,10 +1,12 @@
 // The index versions that the mesh is to serve, in Consul. Every write is a check-and-set, so that two operators cannot
-// undo each other's changes. A version never changes but for its replicas.
+// undo each other's changes. Of a version, only the number of replicas and the times of its progress change.
 
 import { KatamariError } from '../../core/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import {
   INDEX,
+  indexIdOf,
+  indexPathOf,
   keysOf,
   manifestHash,
   readEntry,
@@ -35,7 +37,7 @@ export class IndexStore {
     const records = entries.map((entry) => readEntry(INDEX, entry));
     return records
       .filter((record): record is IndexRecord => !(record instanceof Error))
-      .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+      .sort((a, b) => (indexPathOf(a) < indexPathOf(b) ? -1 : 1));
   }
 
   async get(name: string, version: string): Promise<IndexRecord | undefined> {
@@ -61,16 +63,16 @@ export class IndexStore {
       shards: shards.length,
       bytes: shards.reduce((sum, shard) => sum + shard.bytes, 0),
     };
-    // Its name is its hash: one that is there is the same.
+    // Its key has its hash, so an existing value is the same.
     const manifestKey = `${this.#keys.manifests}${whole.manifest}`;
     await client.put(manifestKey, text, { cas: 0 });
     if (!(await client.put(this.#keyOf(whole), JSON.stringify(whole), { cas: 0 }))) {
       await this.#deleteUnused(whole.manifest);
-      throw contention(idOf(whole));
+      throw contention(indexIdOf(whole));
     }
     // The last version with this manifest may have been removed meanwhile.
     await client.put(manifestKey, text, { cas: 0 });
-    events.add('deployment_changed', idOf(whole), `index added: ${shards.length} shards from ${whole.source}`);
+    events.add('deployment_changed', indexIdOf(whole), `index added: ${shards.length} shards from ${whole.source}`);
     return whole;
   }
 
@@ -80,7 +82,7 @@ export class IndexStore {
     await this.#options.client.put(`${this.#keys.manifests}${manifestHash(text)}`, text, { cas: 0 });
   }
 
-  /** @throws KatamariError no_pool for an unknown version, bad_request when other clients change it all the time */
+  /** @throws KatamariError no_pool for an unknown version, bad_request when other clients keep changing it */
   async setReplicas(name: string, version: string, replicas: number): Promise<IndexRecord> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const found = await this.#known(name, version);
@@ -88,33 +90,33 @@ export class IndexStore {
       const { client, events } = this.#options;
       if (found.record.replicas === replicas) return next;
       if (!(await client.put(this.#keyOf(next), JSON.stringify(next), { cas: found.modifyIndex }))) continue;
-      events.add('deployment_changed', idOf(next), `replicas ${found.record.replicas} -> ${replicas}`);
+      events.add('deployment_changed', indexIdOf(next), `replicas ${found.record.replicas} -> ${replicas}`);
       return next;
     }
     throw contention(`${name}@${version}`);
   }
 
-  /** Offers a version though not every shard has been served yet. @throws KatamariError no_pool */
+  /** Offers a version before every shard was served. @throws KatamariError no_pool, bad_request */
   async setReady(name: string, version: string): Promise<void> {
     const { record, modifyIndex } = await this.#known(name, version);
     if (record.readyAtMs > 0) return;
     const ready = { ...record, readyAtMs: Date.now() };
     if (!(await this.#options.client.put(this.#keyOf(ready), JSON.stringify(ready), { cas: modifyIndex })))
-      throw contention(idOf(ready));
+      throw contention(indexIdOf(ready));
   }
 
   /** Removes the record, and the manifest if no other version has it. @throws KatamariError no_pool */
   async remove(name: string, version: string): Promise<void> {
     const { client, events } = this.#options;
     const { record, modifyIndex } = await this.#known(name, version);
-    if (!(await client.delete(this.#keyOf(record), { cas: modifyIndex }))) throw contention(idOf(record));
-    events.add('deployment_changed', idOf(record), 'index removed');
+    if (!(await client.delete(this.#keyOf(record), { cas: modifyIndex }))) throw contention(indexIdOf(record));
+    events.add('deployment_changed', indexIdOf(record), 'index removed');
     await this.#deleteUnused(record.manifest);
   }
 
   /**
-   * Deletes a manifest that no version has. A version that was written meanwhile gets it back: either its writer misses
-   * the manifest, or the version is seen here.
+   * Deletes a manifest that no version uses. If a version that uses it is added meanwhile, either its writer puts the
+   * manifest back, or this method sees the version and does.
    */
   async #deleteUnused(manifest: string): Promise<void> {
     const { client } = this.#options;
@@ -142,7 +144,7 @@ export class IndexStore {
   }
 
   #keyOf(record: Pick<IndexRecord, 'name' | 'version'>): string {
-    return `${this.#keys.indices}${keyOf(record)}`;
+    return `${this.#keys.indices}${indexPathOf(record)}`;
   }
 }
 
@@ -156,7 +158,7 @@ export function manifestText({ shards }: ManifestRecord): string {
   return JSON.stringify({ shards: shards.map(({ name, bytes, digest }) => ({ name, bytes, digest })) });
 }
 
-/** The error for a version that is not there, with those that are. */
+/** The error for an unknown version; it names those that exist. */
 export function unknownIndex(name: string, version: string, known: readonly IndexRecord[]): KatamariError {
   const versions = known.filter((one) => one.name === name).map((one) => one.version);
   const names = [...new Set(known.map((one) => one.name))].slice(0, NAMES_SHOWN_MAX);
@@ -165,14 +167,6 @@ export function unknownIndex(name: string, version: string, known: readonly Inde
       ? `its versions are ${versions.slice(0, NAMES_SHOWN_MAX).join(', ')}`
       : `indices are ${names.join(', ') || 'none'}`;
   return new KatamariError('no_pool', `There is no index ${name}${version === '' ? '' : `@${version}`}; ${hint}`);
-}
-
-function idOf({ name, version }: Pick<IndexRecord, 'name' | 'version'>): string {
-  return `${name}@${version}`;
-}
-
-function keyOf({ name, version }: Pick<IndexRecord, 'name' | 'version'>): string {
-  return `${name}/${version}`;
 }
 
 function contention(id: string): KatamariError {

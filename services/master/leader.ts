@@ -19,20 +19,19 @@ import {
   type Deployment,
   ManifestCache,
   type EventLog,
-  type HoldingsRecord,
-  type IndexRecord,
   type ManagerRecord,
-  type ManifestRecord,
   type PoolSetEntry,
   type ShardsOrder,
 } from '../mesh/mod.ts';
 import { assign, type ManagerView } from './assign.ts';
 import { DesiredStateBackup } from './desired-state-backup.ts';
-import type { Election, WriteOutcome } from './election.ts';
-import { IndexLeader, type IndexPlan } from './index-leader.ts';
+import type { Election } from './election.ts';
+import type { WriteOutcome } from './fenced-write.ts';
 import { hasProgress, recordProgress } from './index-progress.ts';
 import { MeshView } from './mesh-view.ts';
+import { ProblemLog } from './problem-log.ts';
 import { nextStep } from './rollout-step.ts';
+import { ShardPlanner, type ShardPlan } from './shard-planner.ts';
 import { signAgain } from './sign-again.ts';
 import { isDeepStrictEqual } from 'node:util';
 
@@ -62,10 +61,6 @@ const GRACE_MS = 2_000;
 const SETTLE_MS = 15_000;
 /** The order of a missing manager is deleted after this time. */
 const ORDER_KEEP_MS = 3_600_000;
-/** Manifests that are read at a time, and the pause after one that could not be read. */
-const MANIFEST_READS_MAX = 8;
-const MANIFEST_RETRY_MS = 2_000;
-const NO_SHARDS: Pick<IndexPlan, 'orders' | 'served'> = { orders: new Map(), served: new Map() };
 /** Consul accepts 512 KiB per transaction, and base64 makes a value a third longer. */
 const ORDER_BYTES_MAX = 390_000;
 const BACKOFF_FIRST_MS = 100;
@@ -76,11 +71,8 @@ export class Leader {
   readonly #clock: Clock;
   readonly #view: MeshView;
   readonly #backup: DesiredStateBackup;
-  readonly #manifests: ManifestCache;
-  readonly #indexLeader: IndexLeader;
-  #replanAtMs = Number.POSITIVE_INFINITY;
-  /** What present managers held last. */
-  readonly #lastHoldings = new Map<string, HoldingsRecord>();
+  readonly #problems: ProblemLog;
+  readonly #shards: ShardPlanner;
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   /** Missing managers; `record` is undefined if only the order of a manager was ever seen. */
@@ -90,11 +82,8 @@ export class Leader {
   #readTerm: number | undefined;
   /** Whether documents may have a signature of an older secret. */
   #mustSign = false;
-  /** Current problems by kind and subject; each is reported once. */
-  readonly #problems = new Map<string, string>();
   #wake: () => void = () => undefined;
   #stopWaiting: () => void = () => undefined;
-  #stopPlanning: () => void = () => undefined;
   #stopListening: () => void = () => undefined;
   #running: Promise<void> | undefined;
 
@@ -105,8 +94,13 @@ export class Leader {
     this.#backoff = new Backoff({ firstMs: BACKOFF_FIRST_MS, maxMs: BACKOFF_MAX_MS, random });
     const { client, mesh, events, audit, name } = options;
     const onError = (error: ConsulError): void => options.onError?.(error);
-    this.#manifests = new ManifestCache({ client, mesh, folder: '' });
-    this.#indexLeader = new IndexLeader(this.#clock);
+    this.#problems = new ProblemLog(events);
+    this.#shards = new ShardPlanner({
+      manifests: new ManifestCache({ client, mesh, folder: '' }),
+      problems: this.#problems,
+      clock: this.#clock,
+      onDue: () => this.#wake(),
+    });
     const common = { client, mesh, events, clock: this.#clock, onError };
     this.#view = new MeshView({ ...common, onChange: () => this.#changed() });
     this.#backup = new DesiredStateBackup({
@@ -140,7 +134,7 @@ export class Leader {
     this.#end.abort();
     this.#stopListening();
     this.#stopWaiting();
-    this.#stopPlanning();
+    this.#shards.close();
     this.#view.close();
     this.#wake();
     await this.#backup.close();
@@ -223,13 +217,13 @@ export class Leader {
       }),
     );
     const target = assign(desired, views, current);
-    this.#report(
+    this.#problems.report(
       'assigned',
       '',
       desired.size > 0 && views.every(({ isDrained }) => isDrained) ? noManagerText(desired, views.length) : undefined,
     );
     const next = nextStep(target, current, alive);
-    const plan = await this.#planShards(present);
+    const plan = await this.#shards.plan(this.#view, present, this.#end.signal);
     for (const [name, counts] of next) {
       const list = [...counts].flatMap(([id, count]) => {
         const deployment =
@@ -244,7 +238,7 @@ export class Leader {
   }
 
   /** Records that an index version is whole for the first time, and gives it the calls when it has enough replicas. */
-  async #recordProgress(term: number, served: IndexPlan['served']): Promise<void> {
+  async #recordProgress(term: number, served: ShardPlan['served']): Promise<void> {
     for (const [id, fewest] of served) {
       const record = this.#view.indices.get(id);
       if (record === undefined || !hasProgress(record, fewest)) continue;
@@ -252,74 +246,6 @@ export class Leader {
       if (outcome.kind === 'stale') return void this.#scheduleReread(outcome);
       if (outcome.kind === 'conflict') this.#wake();
     }
-  }
-
-  /** Returns the shards that each manager is to hold. A manager without an entry keeps what it has. */
-  async #planShards(present: ReadonlyMap<string, ManagerRecord>): Promise<Pick<IndexPlan, 'orders' | 'served'>> {
-    const { indices, unreadableIndices, drained, orders } = this.#view;
-    const ordered = new Map([...orders].map(([name, { record }]) => [name, record?.shards]));
-    for (const name of present.keys()) {
-      const found = this.#view.holdings.get(name);
-      // The record of a manager that is missing for a moment went with its session.
-      if (found !== undefined) this.#lastHoldings.set(name, found);
-    }
-    for (const name of this.#lastHoldings.keys()) if (!present.has(name)) this.#lastHoldings.delete(name);
-    for (const about of this.#problems.keys()) {
-      const [kind, id = ''] = about.split(' ');
-      if (kind === 'index_incomplete' && !indices.has(id)) this.#problems.delete(about);
-    }
-    this.#indexLeader.observe({ managers: present, indices });
-    if (indices.size === 0 && [...ordered.values()].every((own = []) => own.length === 0)) return NO_SHARDS;
-    const plan = this.#indexLeader.plan({
-      indices,
-      unreadable: unreadableIndices,
-      manifests: await this.#readManifests(indices),
-      managers: present,
-      drained,
-      holdings: this.#lastHoldings,
-      ordered,
-    });
-    for (const id of indices.keys()) this.#report('index_incomplete', id, plan.conditions.get(id)?.join('; '));
-    this.#replanIn(plan.nextAtMs - this.#clock.nowMs());
-    return plan;
-  }
-
-  /** Plans again after `waitMs`, or earlier if that was said before. */
-  #replanIn(waitMs: number): void {
-    if (waitMs === Number.POSITIVE_INFINITY) return;
-    const atMs = this.#clock.nowMs() + Math.max(0, waitMs);
-    if (atMs >= this.#replanAtMs) return;
-    this.#stopPlanning();
-    this.#replanAtMs = atMs;
-    const stopTimer = this.#clock.after(Math.max(0, waitMs), () => {
-      this.#replanAtMs = Number.POSITIVE_INFINITY;
-      this.#wake();
-    });
-    this.#stopPlanning = () => {
-      stopTimer();
-      this.#replanAtMs = Number.POSITIVE_INFINITY;
-    };
-  }
-
-  async #readManifests(indices: ReadonlyMap<string, IndexRecord>): Promise<ReadonlyMap<string, ManifestRecord>> {
-    const found = new Map<string, ManifestRecord>();
-    const { signal } = this.#end;
-    const read = async ([id, { manifest }]: readonly [string, IndexRecord]): Promise<void> => {
-      try {
-        found.set(manifest, await this.#manifests.get(manifest, signal));
-        this.#report('order_refused', id, undefined);
-      } catch (error) {
-        if (signal.aborted) return;
-        // The shards of this version stay where they are, and deployments go on.
-        this.#report('order_refused', id, (error as Error).message);
-        this.#replanIn(MANIFEST_RETRY_MS);
-      }
-    };
-    const wanted = [...indices];
-    for (let at = 0; at < wanted.length; at += MANIFEST_READS_MAX)
-      await Promise.all(wanted.slice(at, at + MANIFEST_READS_MAX).map(read));
-    await this.#manifests.keepOnly(new Set(wanted.map(([, { manifest }]) => manifest)));
-    return found;
   }
 
   /**
@@ -382,7 +308,11 @@ export class Leader {
     const value = JSON.stringify(record);
     const bytes = Buffer.byteLength(value);
     const isTooLarge = bytes > ORDER_BYTES_MAX;
-    this.#report('order_refused', manager, isTooLarge ? tooLargeText(manager, bytes, deployments.length) : undefined);
+    this.#problems.report(
+      'order_refused',
+      manager,
+      isTooLarge ? tooLargeText(manager, bytes, deployments.length) : undefined,
+    );
     if (isTooLarge) return true;
     const key = `${keysOf(mesh).assignments}${manager}`;
     const steps = [{ verb: 'cas', key, value, index: before?.modifyIndex ?? 0 }] as const;
@@ -451,17 +381,6 @@ export class Leader {
     this.#readTerm = undefined;
     if (outcome.kind === 'conflict') this.#wake();
     return false;
-  }
-
-  /** Reports a problem once, and again if its text changes. Undefined clears it. */
-  #report(kind: 'assigned' | 'order_refused' | 'index_incomplete', subject: string, text: string | undefined): void {
-    const about = `${kind} ${subject}`;
-    if (this.#problems.get(about) === text) return;
-    if (text === undefined) this.#problems.delete(about);
-    else {
-      this.#problems.set(about, text);
-      this.#options.events.add(kind, subject, text);
-    }
   }
 }
 

@@ -19,7 +19,9 @@ import {
   DEPLOYMENT,
   deploymentId,
   HOLDINGS,
+  idOfPath,
   INDEX,
+  indexIdOf,
   keysOf,
   MANAGER,
   readEntry,
@@ -31,6 +33,7 @@ import {
   type Keys,
   type ManagerRecord,
 } from '../mesh/mod.ts';
+import type { z } from 'zod';
 
 export interface MeshViewOptions {
   readonly client: ConsulClient;
@@ -60,9 +63,9 @@ export class MeshView {
   /** Responses of the watch of each prefix that were taken, and the Consul index of the last one. */
   readonly #watched = new Map<string, { readonly count: number; readonly index: number }>();
   #watches: readonly ConsulWatch[] = [];
-  #deployments = new Map<string, Deployment>();
+  #deployments: ReadonlyMap<string, Deployment> = new Map();
   #unreadable: ReadonlySet<string> = new Set();
-  #indices = new Map<string, IndexRecord>();
+  #indices: ReadonlyMap<string, IndexRecord> = new Map();
   #unreadableIndices: ReadonlySet<string> = new Set();
   #holdings = new Map<string, HoldingsRecord>();
   #managers = new Map<string, ManagerRecord>();
@@ -226,39 +229,44 @@ export class MeshView {
   }
 
   #takeDeployments(entries: WatchedEntries): void {
-    const found = new Map<string, Deployment>();
-    const unreadable = new Set<string>();
-    const read = this.#readAll(this.#keys.deployments, entries, 'deployment_changed', (path, entry) => {
-      const record = readEntry(DEPLOYMENT, entry);
-      if (record instanceof Error || deploymentId(record) === path.replace('/', '@')) return record;
-      return new Error(`its content is for ${deploymentId(record)}`);
-    });
-    for (const [path, record] of read) {
-      const id = path.replace('/', '@');
-      const valid = record instanceof Error ? this.#deployments.get(id) : record;
-      if (valid === undefined) unreadable.add(id);
-      else found.set(id, valid);
-    }
+    const { deployments } = this.#keys;
+    const { found, unreadable } = this.#readVersions(DEPLOYMENT, deployments, entries, deploymentId, this.#deployments);
     this.#deployments = found;
     this.#unreadable = unreadable;
   }
 
   #takeIndices(entries: WatchedEntries): void {
-    const found = new Map<string, IndexRecord>();
+    const { indices } = this.#keys;
+    const { found, unreadable } = this.#readVersions(INDEX, indices, entries, indexIdOf, this.#indices);
+    this.#indices = found;
+    this.#unreadableIndices = unreadable;
+  }
+
+  /**
+   * Reads documents with keys such as `wiki/3.0.0`. Returns them by id, `wiki@3.0.0`. A document that cannot be read
+   * keeps its last valid value; without one it is unreadable.
+   */
+  #readVersions<T>(
+    schema: z.ZodType<T>,
+    prefix: string,
+    entries: WatchedEntries,
+    idOf: (record: T) => string,
+    last: ReadonlyMap<string, T>,
+  ): { readonly found: ReadonlyMap<string, T>; readonly unreadable: ReadonlySet<string> } {
+    const found = new Map<string, T>();
     const unreadable = new Set<string>();
-    const read = this.#readAll(this.#keys.indices, entries, 'deployment_changed', (path, entry) => {
-      const record = readEntry(INDEX, entry);
-      if (record instanceof Error || `${record.name}/${record.version}` === path) return record;
-      return new Error(`its content is for ${record.name}@${record.version}`);
+    const read = this.#readAll(prefix, entries, 'deployment_changed', (path, entry) => {
+      const record = readEntry(schema, entry);
+      if (record instanceof Error || idOf(record) === idOfPath(path)) return record;
+      return new Error(`its content is for ${idOf(record)}`);
     });
     for (const [path, record] of read) {
-      const id = path.replace('/', '@');
-      const valid = record instanceof Error ? this.#indices.get(id) : record;
+      const id = idOfPath(path);
+      const valid = record instanceof Error ? last.get(id) : record;
       if (valid === undefined) unreadable.add(id);
       else found.set(id, valid);
     }
-    this.#indices = found;
-    this.#unreadableIndices = unreadable;
+    return { found, unreadable };
   }
 
   #takeHoldings(entries: WatchedEntries): void {

@@ -55,7 +55,7 @@ export interface PlacementInput {
 export interface ShardPlacement {
   /** The orders: one entry for each manager, empty when it holds nothing. */
   readonly orders: Map<string, Map<string, Set<number>>>;
-  /** What keeps an index from having all its replicas, for people; by index. */
+  /** Why an index lacks replicas, for people; by index. */
   readonly conditions: Map<string, string[]>;
 }
 
@@ -126,7 +126,7 @@ class ShardPlacer {
     return holders;
   }
 
-  /** Whether a holder has failed. It keeps the shard, and what it has fetched, until another manager takes it. */
+  /** Whether the shard has failed on this holder, which keeps it until another manager takes it. */
   #isFailing(bin: Holder, index: IndexToPlace, place: number): boolean {
     return !this.#isServing(bin, index, place) && this.#input.isAvoided(bin.manager.name, index.id, place);
   }

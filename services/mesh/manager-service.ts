@@ -1,19 +1,18 @@
 // The control service of a resource manager (idl/manager.thrift), server and client. Status, events and commands of
 // operators travel over the link between faceplate and manager, so they work without Consul.
 
-import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import {
-  createCall,
+  callControl,
   dispatchOf,
   serveHandlers,
-  type Call,
   type EventKind,
   type MeshEvent,
   type MeshStatus,
   type Send,
 } from '../../core/rpc/mod.ts';
-import { readApplicationException, ThriftException, type Interface } from '../../core/thrift/mod.ts';
+import { ThriftException, type Interface } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
 import type { Peer } from './peer.ts';
 import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status.ts';
@@ -142,20 +141,12 @@ export class ManagerClient {
     waitMs: number,
     caller = 'a faceplate',
   ): Promise<unknown> {
-    const method = managerInterface().methods.get(name);
-    if (method === undefined) throw new KatamariError('internal', `idl/manager.thrift has no method ${name}`);
-    const call: Call = createCall({
-      service: SERVICE,
-      method: name,
-      args: encodeParams(method, params),
-      deadlineMs: this.#clock.nowMs() + waitMs,
-      caller,
-    });
-    const reply = await dispatchOf((one, sink) => this.#peer.send(one, sink, `${SERVICE}:${name}`))(call);
-    if (reply.isException) throw new KatamariError('internal', readApplicationException(reply.body).message);
-    const result = decodeResult(method, reply.body);
-    if (!result.ok) throw new KatamariError('bad_request', String(result.fields['why']));
-    return result.value;
+    const dispatch = dispatchOf((call, sink) => this.#peer.send(call, sink, `${SERVICE}:${name}`));
+    const what = { service: SERVICE, method: name, deadlineMs: this.#clock.nowMs() + waitMs, caller };
+    const answer = await callControl(dispatch, managerInterface(), what, params);
+    if (answer.kind === 'failed') throw new KatamariError('internal', answer.message);
+    if (answer.kind === 'declared') throw new KatamariError('bad_request', String(answer.fields['why']));
+    return answer.value;
   }
 }
 

@@ -48,9 +48,11 @@ export {
   type ManifestShard,
   type ShardsOrder,
 } from './index-records.ts';
+export { idOfPath, indexIdOf, indexPathOf, pathOfId } from './index-name.ts';
 export { ManifestCache, manifestHash } from './manifest-cache.ts';
 export type { JoiningChassis, PrepareChassis } from './joining-chassis.ts';
 export { formatPlaces, parsePlaces, SHARDS_MAX } from './places.ts';
+export { fillPlaceholders } from './placeholders.ts';
 export { type ListenAddress, Presence, sessionCheckEveryMs } from './presence.ts';
 export { Reachability } from './reachability.ts';
 export {

@@ -1,9 +1,14 @@
 // Settings, routes and the deployments in Consul, which all processes of a mesh share. Changes apply as soon as a watch
 // delivers them. While Consul is unreachable, and when it comes back without data, the last known values stay in use.
 
-import { systemClock, type Clock } from '../../core/mod.ts';
+import { KatamariError, systemClock, type Clock } from '../../core/mod.ts';
 import {
+  changeValue,
   type ConsulClient,
+  type ConsulEntry,
+  setUnlessChanged,
+  UNCHANGED,
+  type ValueChange,
   watchPrefix,
   type ChangeFacts,
   type ConsulWatch,
@@ -122,26 +127,53 @@ export class SharedState {
 
   /**
    * Sets the global timeout of the whole mesh. undefined restores the value of the configuration.
-   * @throws ConsulError
+   * @throws KatamariError bad_request when another client changes it at the same time; ConsulError
    */
   async setTimeoutMs(timeoutMs: number | undefined): Promise<void> {
-    const key = this.#keys.settings;
-    if (timeoutMs === undefined) await this.#options.client.delete(key);
-    else await this.#options.client.put(key, JSON.stringify({ timeoutMs }));
+    const value = timeoutMs === undefined ? undefined : JSON.stringify({ timeoutMs });
+    const refusal = (): Error => overtaken('The settings were');
+    const change = setUnlessChanged(value, refusal);
+    if (!(await changeValue(this.#options.client, this.#keys.settings, change))) throw refusal();
     this.#hasOwnTimeout = timeoutMs !== undefined;
     this.#setTimeout(timeoutMs ?? this.#initial.timeoutMs);
   }
 
   /**
    * Sets the route of a service for the whole mesh. A route without weights restores that of the configuration.
-   * @throws ConsulError
+   * @throws KatamariError bad_request when another client changes it at the same time; ConsulError
    */
   async setRoute(service: string, route: Route): Promise<void> {
-    const key = this.#keys.routes + service;
-    const isReset = Object.keys(route.weights).length === 0;
-    if (isReset) await this.#options.client.delete(key);
-    else await this.#options.client.put(key, JSON.stringify(route));
-    // Applies here at once; other processes get it from their watches.
+    const change = setUnlessChanged(valueOf(route), () => routeOvertaken(service));
+    if (!(await changeValue(this.#options.client, this.#keys.routes + service, change))) throw routeOvertaken(service);
+    this.#adoptRoute(service, route);
+  }
+
+  /**
+   * Changes the route of a service for the whole mesh, from the one that is in force.
+   * @param change returns the new route, or undefined to leave it; runs again after a change of another client
+   * @throws what `change` throws; KatamariError bad_request when other clients change it all the time; ConsulError
+   */
+  async changeRoute(service: string, change: (route: Route) => Route | undefined): Promise<void> {
+    let route: Route | undefined;
+    const changeEntry: ValueChange = (entry) => {
+      route = change(this.#routeOf(service, entry));
+      return route === undefined ? UNCHANGED : valueOf(route);
+    };
+    if (!(await changeValue(this.#options.client, this.#keys.routes + service, changeEntry)))
+      throw routeOvertaken(service);
+    if (route !== undefined) this.#adoptRoute(service, route);
+  }
+
+  /** The route in force with this entry in Consul: an entry that cannot be read leaves the last valid one. */
+  #routeOf(service: string, entry: ConsulEntry | undefined): Route {
+    const read = entry === undefined ? undefined : readEntry(ROUTE, entry);
+    const own = read instanceof Error ? this.#ownRoutes.get(service) : read;
+    return own ?? this.#initial.routes.get(service) ?? { weights: {} };
+  }
+
+  /** Applies a route that was written here at once; other processes get it from their watches. */
+  #adoptRoute(service: string, route: Route): void {
+    const isReset = valueOf(route) === undefined;
     const routes = new Map(this.#routes);
     const next = isReset ? this.#initial.routes.get(service) : route;
     const own = new Map(this.#ownRoutes);
@@ -232,6 +264,22 @@ export class SharedState {
     this.#routes = routes;
     this.#onRoutes(routes);
   }
+}
+
+/** The value of a route in Consul; undefined for the one of the configuration. */
+function valueOf(route: Route): string | undefined {
+  return Object.keys(route.weights).length === 0 ? undefined : JSON.stringify(route);
+}
+
+function routeOvertaken(service: string): KatamariError {
+  return overtaken(`The route of ${service} was`);
+}
+
+function overtaken(what: string): KatamariError {
+  return new KatamariError(
+    'bad_request',
+    `${what} changed by another client at the same time, so this change was not made; read again what is set, and try again`,
+  );
 }
 
 const SETTINGS = z.object({ timeoutMs: z.int().min(1).max(3_600_000).optional() });

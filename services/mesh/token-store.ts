@@ -6,6 +6,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { KatamariError, systemClock, type Clock } from '../../core/mod.ts';
 import {
+  changeValue,
+  setUnlessChanged,
   watchPrefix,
   type ConsulClient,
   type ConsulEntry,
@@ -152,13 +154,26 @@ export class TokenStore {
     return token;
   }
 
-  /** Removes a token. Returns what it was; undefined if there is none. @throws ConsulError */
+  /**
+   * Removes a token. Returns what it was; undefined if there is none.
+   * @throws KatamariError bad_request if another client replaces it at the same time
+   * @throws ConsulError
+   */
   async revoke(name: string, by: string): Promise<KnownToken | undefined> {
     const { client } = this.#options;
-    const key = this.#prefix + name;
-    const entry = await client.get(key);
+    const refusal = (): Error =>
+      new KatamariError(
+        'bad_request',
+        `The token ${name} was replaced by another client at the same time, so it was not revoked; check it with katamari token list and try again`,
+      );
+    const remove = setUnlessChanged(undefined, refusal);
+    let entry: ConsulEntry | undefined;
+    const isDone = await changeValue(client, this.#prefix + name, (found) => {
+      entry ??= found;
+      return remove(found);
+    });
+    if (!isDone) throw refusal();
     if (entry === undefined) return undefined;
-    await client.delete(key);
     await this.#refresh();
     this.#report(name, `revoked by ${by}`);
     const record = readEntry(TOKEN, entry);

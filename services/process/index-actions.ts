@@ -50,6 +50,7 @@ export function indexActions(base: ProcessBase, own: ManagerRole | undefined): I
         offers.deployed().some(({ service }) => service === name)),
     routes: () => shared.routes,
     setRoute: (service, route) => shared.setRoute(service, route),
+    changeRoute: (service, change) => shared.changeRoute(service, change),
     shareOf: (name, version) => router.weightOf(name, version),
     clock,
   };

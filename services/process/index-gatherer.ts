@@ -11,6 +11,7 @@ import {
 } from '../../faceplates/stats/mod.ts';
 import { GATHER_RESULTS } from '../gather/mod.ts';
 import { readIndices, type IndexActions, type ThriftIndexStatus } from '../master/mod.ts';
+import { indexIdOf } from '../mesh/mod.ts';
 import type { ProcessBase } from './process-base.ts';
 
 type Base = Pick<ProcessBase, 'gatherer' | 'clock' | 'manifests' | 'fleet'>;
@@ -54,7 +55,7 @@ export class IndexGatherer {
       this.#gathering ??= this.#gather().finally(() => (this.#gathering = undefined));
     const versions = (await this.#gathering) ?? this.#gathered?.versions ?? [];
     // The counts are those of now.
-    return versions.map((one) => ({ ...one, calls: callsOf(gatherer.counts.calls.get(idOf(one))) }));
+    return versions.map((one) => ({ ...one, calls: callsOf(gatherer.counts.calls.get(indexIdOf(one))) }));
   }
 
   async #gather(): Promise<readonly IndexOverview[]> {
@@ -79,7 +80,7 @@ export class IndexGatherer {
   /** The rows of a version. A manager that does not answer keeps its last one while it is registered. */
   #managers(status: ThriftIndexStatus): readonly ManagerShards[] {
     const rows = rowsOf(status);
-    const before = this.#gathered?.versions.find((one) => idOf(one) === idOf(status))?.managers ?? [];
+    const before = this.#gathered?.versions.find((one) => indexIdOf(one) === indexIdOf(status))?.managers ?? [];
     const silent = before
       .filter(({ name }) => !this.#answered.has(name) && this.#base.fleet.records.has(name))
       .map((row) => ({ ...row, isReachable: false }));
@@ -141,10 +142,6 @@ function callsOf(
   return Object.fromEntries(
     GATHER_RESULTS.map((result) => [result, all.reduce((sum, results) => sum + (results[result] ?? 0), 0)]),
   );
-}
-
-function idOf({ name, version }: { readonly name: string; readonly version: string }): string {
-  return `${name}@${version}`;
 }
 
 /** By the numbers of enum IndexState in idl/indices.thrift. */

@@ -2,9 +2,8 @@
 // the folder of the sockets and the reaper. Does not decide when a process starts or why.
 
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { parseLinkAddress } from '../../core/link/mod.ts';
 import { findSocketBase, type Clock, type MessageLimits } from '../../core/mod.ts';
-import type { Deployment, PrepareChassis } from '../mesh/mod.ts';
+import { fillPlaceholders, type Deployment, type PrepareChassis } from '../mesh/mod.ts';
 import { ProcessInstance } from './instance.ts';
 import { identityOf, type Identity } from './isolation.ts';
 import { LineRate } from './line-rate.ts';
@@ -55,7 +54,7 @@ export class Launcher {
       name: slot.name,
       address,
       launch: {
-        command: deployment.command.map((word) => fillIn(word, address)),
+        command: deployment.command.map((word) => fillPlaceholders(word, address)),
         cwd: deployment.cwd,
         env: {
           ...env(owner),
@@ -123,16 +122,7 @@ function ownerOf({ isolation }: Deployment): Identity | undefined {
 }
 
 function fillInAll(env: Readonly<Record<string, string>>, address: string): Record<string, string> {
-  return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, fillIn(value, address)]));
-}
-
-function fillIn(word: string, address: string): string {
-  const where = parseLinkAddress(address);
-  return word
-    .replaceAll('{listen}', address)
-    .replaceAll('{path}', 'path' in where ? where.path : '')
-    .replaceAll('{host}', 'path' in where ? '' : where.host)
-    .replaceAll('{port}', 'path' in where ? '' : String(where.port));
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, fillPlaceholders(value, address)]));
 }
 
 const PORT_MIN = 20_000;

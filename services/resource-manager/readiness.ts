@@ -2,11 +2,11 @@
 // `ping`. The description must agree with the deployment. A plain Thrift server has no `describe`, so its deployment
 // describes it (plain-server.ts).
 
-import { decodeResult, parseIdl } from '../../core/idl/mod.ts';
+import { parseIdl } from '../../core/idl/mod.ts';
 import { Link, parseLinkAddress } from '../../core/link/mod.ts';
-import { KatamariError, sleep } from '../../core/mod.ts';
-import { chassisInterface, createCall, EMPTY_STRUCT, type ChassisDetails } from '../../core/rpc/mod.ts';
-import { readApplicationException, type IdlSource, type Interface } from '../../core/thrift/mod.ts';
+import { sleep } from '../../core/mod.ts';
+import { callControl, chassisInterface, type ChassisDetails } from '../../core/rpc/mod.ts';
+import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
 import type { ReadyChassis, ExpectedChassis, ReadinessOptions } from './ready-chassis.ts';
 import { PermanentFault } from './permanent-fault.ts';
 import { awaitPlainServer } from './plain-server.ts';
@@ -65,26 +65,19 @@ async function control(
   method: 'describe' | 'ping',
   options: Pick<ReadinessOptions, 'clock' | 'signal'>,
 ): Promise<unknown> {
-  const found = chassisInterface().methods.get(method);
-  if (found === undefined) throw new KatamariError('internal', `idl/chassis.thrift has no method ${method}`);
-  const call = createCall({
-    service: 'katamari.Chassis',
+  const dispatch = link.dispatch(options.clock, () => `${CHASSIS_SERVICE}:${method}`);
+  const answer = await callControl((call) => unlessAborted(dispatch(call), options.signal), chassisInterface(), {
+    service: CHASSIS_SERVICE,
     method,
-    args: EMPTY_STRUCT,
     deadlineMs: options.clock.nowMs() + CONTROL_TIMEOUT_MS,
   });
-  const answered = link.dispatch(options.clock, () => `katamari.Chassis:${method}`)(call);
-  const reply = await unlessAborted(answered, options.signal);
-  if (reply.isException) {
-    const Fault = method === 'describe' ? PermanentFault : Error;
-    throw new Fault(
-      `it answered katamari.Chassis.${method} with: ${readApplicationException(reply.body).message}. A server without the SDK needs "kit: none" and "idl" in its deployment`,
-    );
-  }
-  if (found.returns.kind === 'void') return undefined;
-  const result = decodeResult(found, reply.body);
-  if (!result.ok) throw new Error(`it answered katamari.Chassis.${method} with exception ${result.exception}`);
-  return result.value;
+  if (answer.kind === 'result') return answer.value;
+  if (answer.kind === 'declared')
+    throw new Error(`it answered ${CHASSIS_SERVICE}.${method} with exception ${answer.exception}`);
+  const Fault = method === 'describe' ? PermanentFault : Error;
+  throw new Fault(
+    `it answered ${CHASSIS_SERVICE}.${method} with: ${answer.message}. A server without the SDK needs "kit: none" and "idl" in its deployment`,
+  );
 }
 
 /** Connects as soon as the chassis listens. Polls at a short interval, because each wait delays the start. */
@@ -170,5 +163,6 @@ export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise
 }
 
 const compiled = new LRUCache<string, Interface>({ max: 500 });
+const CHASSIS_SERVICE = 'katamari.Chassis';
 const CONNECT_EVERY_MS = 10;
 const CONTROL_TIMEOUT_MS = 10_000;

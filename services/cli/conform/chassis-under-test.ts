@@ -6,6 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { parseLinkAddress } from '../../../core/link/mod.ts';
 import { sleep, describeDuration } from '../../../core/mod.ts';
+import { fillPlaceholders } from '../../mesh/mod.ts';
 import { printable } from '../kit/terminal.ts';
 import { CheckFailed } from './check-result.ts';
 import { PeerClosed, TestLink, type TestReply, type SentCall } from './test-link.ts';
@@ -251,16 +252,6 @@ function connected(address: string): Promise<Socket | undefined> {
     socket.once('connect', () => resolve(socket));
     socket.once('error', () => resolve(undefined));
   });
-}
-
-/** Replaces the placeholders that the command of a deployment may have. */
-function fillPlaceholders(word: string, address: string): string {
-  const where = parseLinkAddress(address);
-  return word
-    .replaceAll('{listen}', address)
-    .replaceAll('{path}', 'path' in where ? where.path : '')
-    .replaceAll('{host}', 'path' in where ? '' : where.host)
-    .replaceAll('{port}', 'path' in where ? '' : String(where.port));
 }
 
 /** Returns a TCP port that was free a moment ago. */

@@ -5,7 +5,7 @@ import { encodeStruct } from '../../../core/idl/mod.ts';
 import { contentInterface } from '../../../core/rpc/mod.ts';
 import type { Method } from '../../../core/thrift/mod.ts';
 import { CheckFailed, CheckSkipped } from './check-result.ts';
-import { decodeResult, type TestContext } from './test-context.ts';
+import { decodeResult, type Check, type TestContext } from './test-context.ts';
 import { describeTestReply, PeerClosed, type SentCall, type TestReply } from './test-link.ts';
 import { shown } from './values.ts';
 
@@ -41,8 +41,27 @@ export interface ArrivedReply {
   readonly place: number;
 }
 
-/** @throws CheckSkipped unless the chassis says that it holds shards */
-export function requireContent(test: TestContext): void {
+/** A check that begins and ends with no open shard. It is skipped unless the chassis says that it holds shards. */
+export function shardCheck(id: string, what: string, advice: string, run: Check['run']): Check {
+  return {
+    id,
+    what,
+    advice,
+    async run(test) {
+      requireContent(test);
+      await closeAll(test);
+      const note = await run(test);
+      await closeAll(test);
+      return note;
+    },
+  };
+}
+
+async function closeAll(test: TestContext): Promise<void> {
+  for (const name of await openShards(test)) await closeShard(test, name);
+}
+
+function requireContent(test: TestContext): void {
   if (test.requireDetails().holdsShards !== true)
     throw new CheckSkipped('it does not say that it holds shards: see content-told');
 }

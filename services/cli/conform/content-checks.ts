@@ -1,7 +1,7 @@
 // Checks of `katamari.Content`, the control service of a content server: what opens and closes shards. They need a
 // shard that the chassis can open (--content), and for one check a damaged one (--damaged).
 
-import { PING, type CheckGroup, type TestContext, type Check } from './test-context.ts';
+import { PING, type CheckGroup, type Check } from './test-context.ts';
 import { CheckFailed, CheckSkipped } from './check-result.ts';
 import {
   callTogether,
@@ -14,9 +14,8 @@ import {
   factsOf,
   openCall,
   openShard,
-  openShards,
   refusalOf,
-  requireContent,
+  shardCheck,
   type ContentShards,
 } from './content-calls.ts';
 import { describeTestReply } from './test-link.ts';
@@ -34,7 +33,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         if (holdsShards !== true) throw new CheckFailed('holdsShards true', `holdsShards ${shown(holdsShards)}`);
       },
     },
-    check(
+    shardCheck(
       'content-open',
       'opens a shard, lists it, and returns the same facts when asked again',
       'keep the facts of an open shard: open of an open shard returns them and opens nothing; shards lists its name',
@@ -45,7 +44,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         return `${shards.good} has ${describeFacts(first)}`;
       },
     ),
-    check(
+    shardCheck(
       'content-other-path',
       'refuses a shard that is open from another path',
       'compare the path with that of the open shard; if they differ, throw ShardRefused with words: the files of a name never change',
@@ -55,7 +54,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         await checkOpen(test, [NAME], 'after the refusal');
       },
     ),
-    check(
+    shardCheck(
       'content-damaged',
       'refuses a damaged shard with words and isDamaged',
       'when the files are not as they should be, throw ShardRefused with isDamaged = true, so that the mesh fetches them again; the kits have DamagedShard for it',
@@ -69,7 +68,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         return why;
       },
     ),
-    check(
+    shardCheck(
       'content-missing',
       'refuses a path that does not exist with words',
       'throw ShardRefused with the message of the error, such as "No such file or directory: PATH", and keep nothing of the shard',
@@ -80,7 +79,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         return why;
       },
     ),
-    check(
+    shardCheck(
       'content-close',
       'closes a shard, once, twice, and one that it does not know',
       'answer close of a shard that is not open with an empty result: a manager repeats it when it missed the first reply',
@@ -92,7 +91,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         await closeShard(test, `${NAME}-unknown`);
       },
     ),
-    check(
+    shardCheck(
       'content-reopen',
       'opens a shard again after it was closed',
       'remove all that is kept of a shard when it is closed',
@@ -105,7 +104,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         await openShard(test, NAME, shards.sameElsewhere);
       },
     ),
-    check(
+    shardCheck(
       'content-names',
       'opens many names of the same path, and closes one of them alone',
       'keep the open shards by name, not by path, and open files for each name',
@@ -119,7 +118,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         await checkOpen(test, others, `after ${first} was closed`);
       },
     ),
-    check(
+    shardCheck(
       'content-together',
       'opens a shard once when it is asked several times at once',
       'an open that arrives while the same shard is being opened waits for the first one and returns its facts',
@@ -132,7 +131,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         await checkOpen(test, [], 'after one close');
       },
     ),
-    check(
+    shardCheck(
       'content-order',
       'obeys opens and closes of a shard in the order in which they arrive',
       'an open waits while the shard is being closed, and a close waits while it is being opened',
@@ -148,7 +147,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         await checkOpen(test, [NAME], 'after close and open together');
       },
     ),
-    check(
+    shardCheck(
       'content-ping',
       'answers pings while it opens shards',
       'answer katamari.Chassis:ping at once, in another thread than the one that opens shards: the mesh ends a chassis that does not answer',
@@ -161,7 +160,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         await checkOpen(test, names, `after ${TOGETHER} opens at once`);
       },
     ),
-    check(
+    shardCheck(
       'content-files',
       'has no file of a shard open after close',
       'close every file, mapping and thread of the shard before close is answered: the manager then deletes the files',
@@ -176,7 +175,7 @@ export function contentChecks(shards: ContentShards): CheckGroup {
         return during.length === 0 ? 'it holds no file while the shard is open, so there is none to close' : '';
       },
     ),
-    check(
+    shardCheck(
       'content-leaks',
       'keeps its number of open files through many opens and closes',
       'close all that open opened, also what does not belong to the files of the shard: sockets, threads, temporary files',
@@ -202,26 +201,6 @@ export function contentChecks(shards: ContentShards): CheckGroup {
     ),
   ];
   return { title: 'Content', checks };
-}
-
-/** A check that begins and ends with no open shard. */
-function check(id: string, what: string, advice: string, run: Check['run']): Check {
-  return {
-    id,
-    what,
-    advice,
-    async run(test) {
-      requireContent(test);
-      await closeAll(test);
-      const note = await run(test);
-      await closeAll(test);
-      return note;
-    },
-  };
-}
-
-async function closeAll(test: TestContext): Promise<void> {
-  for (const name of await openShards(test)) await closeShard(test, name);
 }
 
 function below(path: string, files: readonly string[] = []): readonly string[] {

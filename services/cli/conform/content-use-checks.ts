@@ -17,12 +17,12 @@ import {
   openShard,
   openShards,
   refusalOf,
-  requireContent,
+  shardCheck,
   shardsCall,
   type ArrivedReply,
 } from './content-calls.ts';
 import { WHY_DAMAGED, WHY_REFUSED, type MadeShards } from './content-shards.ts';
-import { decodeResult, PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';
+import { decodeResult, PING, type CheckGroup, type TestContext } from './test-context.ts';
 import { describeTestReply, type SentCall, type TestReply } from './test-link.ts';
 import { shown } from './values.ts';
 
@@ -36,7 +36,7 @@ export function contentUseChecks(shards: MadeShards): CheckGroup {
   return {
     title: 'Shards in use',
     checks: [
-      check(
+      shardCheck(
         'shards-all',
         'a call that names no shards uses all that are open, one that names shards uses these',
         'take an absent list, or an empty one, as all open shards: a caller leaves `shards` out, and some languages send an empty list then',
@@ -49,7 +49,7 @@ export function contentUseChecks(shards: MadeShards): CheckGroup {
           await checkHeld(test, [A, B], [A, B]);
         },
       ),
-      check(
+      shardCheck(
         'shards-unknown',
         'a call of a shard that is not open fails with no_pool and names those that are open',
         'fail the call with a TApplicationException of type 1 and, in its ReplyContext, error code NO_POOL (1), not with a result of the other shards: the mesh then asks another copy',
@@ -63,7 +63,7 @@ export function contentUseChecks(shards: MadeShards): CheckGroup {
           await checkHeld(test, undefined, [A]);
         },
       ),
-      check(
+      shardCheck(
         'shards-refused',
         'the message of an error in open is the reason of the refusal, and only damaged files are damaged',
         'put the message of the error into ShardRefused.why; set isDamaged only for the error that says so',
@@ -78,7 +78,7 @@ export function contentUseChecks(shards: MadeShards): CheckGroup {
           }
         },
       ),
-      check(
+      shardCheck(
         'close-waits',
         'close waits for the calls that use the shard, and lets no new one in',
         'count the calls that use a shard; close stops new ones, waits for the others, closes the files, then answers',
@@ -106,7 +106,7 @@ export function contentUseChecks(shards: MadeShards): CheckGroup {
           await checkOpen(test, [A], 'after close and open');
         },
       ),
-      check(
+      shardCheck(
         'control-busy',
         'opens and closes shards while calls occupy its whole concurrency',
         'answer katamari.Content and katamari.Chassis in other threads than those of the handlers, also when they all are busy',
@@ -120,7 +120,7 @@ export function contentUseChecks(shards: MadeShards): CheckGroup {
           await held.checkStillRuns('open, ping and close of other shards');
         },
       ),
-      check(
+      shardCheck(
         'open-slow',
         'serves pings and calls while it opens a shard',
         'open shards in another thread than the one that reads calls, or in asynchronous steps: the mesh ends a chassis that answers no ping',
@@ -148,7 +148,7 @@ export function contentUseChecks(shards: MadeShards): CheckGroup {
           return waited.length === 0 ? '' : `${waited.join(' and ')} wait while it opens a shard`;
         },
       ),
-      check(
+      shardCheck(
         'open-slow-together',
         'an open, and a close, that arrive while a shard is being opened wait for it',
         'keep the state "opening" by name: a second open waits and returns the facts of the first, a close waits and then closes',
@@ -170,22 +170,6 @@ export function contentUseChecks(shards: MadeShards): CheckGroup {
         },
       ),
     ],
-  };
-}
-
-/** A check that begins and ends with no open shard. */
-function check(id: string, what: string, advice: string, run: Check['run']): Check {
-  return {
-    id,
-    what,
-    advice,
-    async run(test) {
-      requireContent(test);
-      for (const name of await openShards(test)) await closeShard(test, name);
-      const note = await run(test);
-      for (const name of await openShards(test)) await closeShard(test, name);
-      return note;
-    },
   };
 }
 

@@ -24,7 +24,7 @@ export class ByteRate {
     this.#filledAtMs = clock.nowMs();
   }
 
-  /** Changes the limit, but not from or to none. What has been earned stays. */
+  /** Changes the limit, but not from or to none. The tokens in the bucket stay. */
   change(bytesPerS: number): void {
     this.#fill();
     this.#bytesPerS = bytesPerS;
@@ -46,7 +46,7 @@ export class ByteRate {
   #fill(): void {
     const now = this.#clock.nowMs();
     const earned = ((now - this.#filledAtMs) / 1_000) * this.#bytesPerS;
-    // Time in which the source sent nothing is not made up for by a burst.
+    // No burst after a time in which the source sent nothing.
     this.#tokens = Math.min(this.#tokens + earned, Math.max(this.#bytesPerS * BURST_S, this.#chunkBytesMax));
     this.#filledAtMs = now;
   }

@@ -39,7 +39,7 @@ export async function copyShard(
     }
     await listUnchanged(job, source);
     if (isZip(job, files)) {
-      // The size of the shard is that of the archive. The calls tell that the fetch is not stuck.
+      // The size of the shard is that of the archive. These reports only show that the fetch makes progress.
       records.splice(0, 1, ...(await unzip(spool, job.source, content, () => added(0))));
       await rm(spool);
     }
@@ -83,7 +83,7 @@ async function listUnchanged({ shard, source, digest }: FetchJob, reader: ShardS
   );
 }
 
-/** Keeps what an earlier try for the same digest has left, as far as it is of use. */
+/** Keeps the files of an earlier try for the same digest, without unfinished ones that are not needed. */
 async function prepareFolder({ into, digest }: FetchJob, files: readonly ListedFile[]): Promise<void> {
   const note = path.join(into, 'digest');
   if (existsSync(note) && readFileSync(note, 'utf8') === digest) {
@@ -199,7 +199,7 @@ async function hashFile(file: string, hash: Hash, onBytes: (bytes: number) => vo
   }
 }
 
-/** A disk that is full tells so, and gets back what this fetch has taken of it. */
+/** Returns the error for a full disk, after it has deleted what this fetch wrote; other errors as they are. */
 async function withoutSpace(error: unknown, into: string): Promise<unknown> {
   const { code } = error as NodeJS.ErrnoException;
   if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;

@@ -27,7 +27,7 @@ interface RunningJob {
   failure: string;
 }
 
-/** The process has ended without a report on its job. Perhaps it was dead already when it got the job. */
+/** The process ended without a report on its job. It may have ended before it got the job. */
 export class SilentEnd extends Error {
   override readonly name = 'SilentEnd';
 }
@@ -57,7 +57,7 @@ export class FetchWorker {
     createInterface({ input: stdout }).on('line', (line) => this.#onReport(parseReport(line)));
   }
 
-  /** Whether it can take a job now, and is sure to have nothing of an earlier one. */
+  /** Whether it can take a job now: it is ready, and nothing of an earlier job is left. */
   get isReady(): boolean {
     return this.#isReady && !this.#hasEnded;
   }
@@ -114,7 +114,7 @@ export class FetchWorker {
   /** Ends the process, and the job that runs with this reason. */
   kill(reason: Error): void {
     this.#hasEnded = true;
-    // A process that hangs on its disk ends when the disk answers: nobody waits for it.
+    // A process that hangs in a disk operation ends when the disk answers. Nothing waits for it.
     this.#takeJob()?.reject(reason);
     this.#child.kill('SIGKILL');
     this.#child.stdin?.destroy();
@@ -132,7 +132,7 @@ export class FetchWorker {
   }
 
   #onReport(report: FetchReport | undefined): void {
-    // What a killed process has written counts no more.
+    // Output of a killed process is ignored.
     if (report === undefined || this.#hasEnded) return;
     if ('isReady' in report) return this.#onReady();
     if (this.#job === undefined) return;

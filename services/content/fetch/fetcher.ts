@@ -125,7 +125,7 @@ export class Fetcher {
     return Math.ceil(this.#bytesPerS / Math.max(1, this.#fetching.size));
   }
 
-  /** Tells the fetches that run, but for one that starts, when a change has given them another share. */
+  /** Sends the running fetches their share of the rate, if it has changed. A fetch that starts has it already. */
   #shareRate(change: () => void, starting?: FetchWorker): void {
     const before = this.#share;
     change();

@@ -14,7 +14,7 @@ export interface FetchJob {
   readonly digest: string;
   /** Folder that gets `content` and `shard.json`. */
   readonly into: string;
-  /** Limit of the rate, which may change; 0 for none, which stays. */
+  /** Bytes per second, which may change later; 0 for no limit, which cannot change. */
   readonly bytesPerS: number;
 }
 
@@ -44,7 +44,7 @@ export type FetchOrder = SourceJob | VerifyJob | RateChange;
 /** The shards of a source, in order of their names. */
 export interface SourceListing {
   readonly shards: readonly { readonly name: string; readonly bytes: number; readonly digest: string }[];
-  /** What an operator may want to know, though the source can be used. */
+  /** Warnings for the operator. The source can be used all the same. */
   readonly warnings: readonly string[];
 }
 

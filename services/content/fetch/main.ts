@@ -13,10 +13,10 @@ import { sourceFor } from './sources/choose.ts';
 
 const REPORT_EVERY_MS = 200;
 const NICE = 10;
-/** A listing has millions of names at most, and files pass in chunks. */
+/** Enough for a listing of millions of names. Files are read in chunks. */
 const MEMORY_BYTES_MAX = 1024 * 1024 * 1024;
 const MEMORY_EVERY_MS = 250;
-/** A process that holds more after a job takes no other. */
+/** A process that uses more memory after a job ends, and takes no other one. */
 const MEMORY_KEPT_BYTES_MAX = 256 * 1024 * 1024;
 
 /** The rate of the last fetch. */
@@ -51,7 +51,7 @@ async function run(job: SourceJob | VerifyJob): Promise<void> {
 }
 
 setPriority(NICE);
-// The modes of the files of shards are chosen, whatever the umask of the manager is.
+// The modes of the files of shards do not depend on the umask of the manager.
 process.umask(0o022);
 setInterval(() => {
   if (process.memoryUsage().rss < MEMORY_BYTES_MAX) return;

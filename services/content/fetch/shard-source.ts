@@ -38,7 +38,7 @@ export interface ShardSource {
   clone?(shard: string, file: ListedFile, to: string): Promise<boolean>;
 }
 
-/** Something about a source that its owner has to change, or that may pass. */
+/** A fault of a source: its owner has to correct it, or it is temporary. */
 export class SourceError extends Error {
   override readonly name = 'SourceError';
   /** Whether the same request may succeed a moment later. */

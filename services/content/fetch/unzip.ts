@@ -142,5 +142,5 @@ const FILE_TYPE = 0o170000;
 const REGULAR_FILE = 0o100000;
 /** Files and folders. */
 const ENTRIES_MAX = 2 * SHARD_FILES_MAX;
-/** Below this, the ratio is not asked. */
+/** Below this size, the ratio is not checked. */
 const RATIO_FREE_BYTES = 16 * 1024 * 1024;

@@ -1,53 +1,9 @@
 // What the leader orders managers to hold, from the records in Consul.
 import { describe, expect, test } from 'vitest';
 import { IndexLeader, type IndexState } from '../../../services/master/index-leader.ts';
-import type { HoldingsRecord, IndexRecord, ManagerRecord, ShardsOrder } from '../../../services/mesh/mod.ts';
+import type { HoldingsRecord, ShardsOrder } from '../../../services/mesh/mod.ts';
+import { holdingOf, indexOf, managerOf, MANIFEST, shown } from './index-records.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
-
-const MANIFEST = 'a'.repeat(64);
-
-const indexOf = (version: string, change: Partial<IndexRecord> = {}): [string, IndexRecord] => [
-  `wiki@${version}`,
-  {
-    name: 'wiki',
-    version,
-    source: 'file:///srv/wiki',
-    contentService: 'Words',
-    contentRange: '^1',
-    replicas: 1,
-    promoteAtReplicas: 1,
-    manifest: MANIFEST,
-    shards: 4,
-    bytes: 40,
-    by: 'admin',
-    atMs: 0,
-    readyAtMs: 0,
-    promotedAtMs: 0,
-    ...change,
-  },
-];
-
-const managerOf = (name: string, change: Partial<ManagerRecord> = {}): [string, ManagerRecord] => [
-  name,
-  {
-    address: '127.0.0.1:1',
-    machine: name,
-    capacity: 1,
-    isDraining: false,
-    stats: '',
-    starting: [],
-    pools: [{ id: 'p', service: 'Words', version: '1.0.0', roles: [], tags: [], more: {}, interfaceId: 'i', alive: 1 }],
-    ...change,
-  },
-];
-
-const holdingOf = (change: Partial<HoldingsRecord> = {}): HoldingsRecord => ({
-  serving: {},
-  onDisk: {},
-  failed: [],
-  freeBytes: 1_000,
-  ...change,
-});
 
 function stateOf(change: Partial<IndexState> = {}): IndexState {
   const shards = ['a', 'b', 'c', 'd'].map((name) => ({ name, bytes: 10, digest: 'd' }));
@@ -62,13 +18,6 @@ function stateOf(change: Partial<IndexState> = {}): IndexState {
     managers,
     ordered: new Map([...[...managers.keys()].map((name) => [name, []] as const), ...(change.ordered ?? [])]),
   };
-}
-
-/** `{ manager: ['wiki@1.0.0 0-1'] }` */
-function shown(orders: ReadonlyMap<string, readonly ShardsOrder[]>): Record<string, string[]> {
-  return Object.fromEntries(
-    [...orders].map(([name, own]) => [name, own.map((one) => `${one.indexVersion} ${one.places}`)]),
-  );
 }
 
 describe('The leader', () => {

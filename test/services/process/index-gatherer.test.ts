@@ -134,8 +134,6 @@ describe('IndexGatherer.overview()', () => {
     fixture.isConsulAway = true;
     const { versions } = await fixture.gatherer().overview();
     expect(versions[0]?.managers.length).toBe(3);
-    expect(versions[0]?.conditions).toEqual([
-      'whether anything hinders its placement is not known: Consul does not answer',
-    ]);
+    expect(versions[0]?.conditions).toEqual(['what keeps shards from being placed is unknown: Consul does not answer']);
   });
 });

@@ -104,7 +104,7 @@ async function* skip(chunks: AsyncIterable<Uint8Array>, count: number): AsyncGen
   for await (const chunk of chunks) {
     const rest = chunk.subarray(Math.min(left, chunk.length));
     left -= chunk.length - rest.length;
-    // An empty chunk pays for the time that it took.
+    // Report progress also for an empty chunk.
     yield rest;
   }
 }

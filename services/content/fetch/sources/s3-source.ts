@@ -66,7 +66,7 @@ export class S3Source implements ShardSource {
     let looked = 0;
     for await (const object of this.#list(bucket, key, shard)) {
       if (object.key === key) return [fileOf(object, '')];
-      // It would be the first, but not every store keeps the order.
+      // In order it would come first, but not every store lists in order.
       if (++looked === PAGE_OBJECTS) break;
     }
     throw new SourceError(`${shard} does not exist`);
@@ -196,7 +196,7 @@ function fileOf({ bytes, etag }: S3Object, path: string): ListedFile {
   return { path, bytes, stamp: etag };
 }
 
-/** The digest of a whole object, where its owner had one made. */
+/** The SHA-256 of the whole object, if it was uploaded with one. */
 function sha256Of(answer: SourceAnswer): string | undefined {
   const found = answer.headers.get('x-amz-checksum-sha256') ?? '';
   // A digest of the parts of an upload ends with their number.
@@ -207,7 +207,7 @@ function nameOf(shard: string, { path }: Pick<ListedFile, 'path'>): string {
   return path === '' ? shard : `${shard}/${path}`;
 }
 
-/** As S3 wants it: also the characters that `encodeURIComponent` leaves. */
+/** Escapes also the characters that `encodeURIComponent` leaves, as S3 requires. */
 function encodeStep(step: string): string {
   return encodeURIComponent(step).replace(/[!'()*]/g, (found) => `%${found.charCodeAt(0).toString(16).toUpperCase()}`);
 }

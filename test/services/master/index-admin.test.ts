@@ -1,0 +1,89 @@
+// The route of an index when a version is removed, while another admin changes the same route.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
+import { indexMethods, type IndexActions } from '../../../services/master/index-admin.ts';
+import { IndexStore } from '../../../services/master/index-store.ts';
+import { EventLog, keysOf, Reachability, SharedState } from '../../../services/mesh/mod.ts';
+import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { withRival } from '../../kit/consul/rival-writer.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { indexOf } from './index-records.ts';
+
+describe('removeIndex', () => {
+  let consul: TestConsul;
+  let client: ConsulClient;
+  let meshes = 0;
+  beforeAll(async () => {
+    consul = await startConsul('embedded');
+    client = consulClient({ address: consul.address });
+  });
+  afterAll(async () => {
+    client?.close();
+    await consul?.close();
+  });
+
+  const sharedOf = (mesh: string, own: ConsulClient): SharedState => {
+    const events = new EventLog('test');
+    const reachability = new Reachability(consul.address, events);
+    return new SharedState({ client: own, mesh, events, reachability, initial: { timeoutMs: 1, routes: new Map() } });
+  };
+
+  /**
+   * Removes version 1.0.0 of wiki, which has 2.0.0 too, while another admin sets its route.
+   * @param before weights that it had, and those that the other admin sets
+   */
+  async function remove(before: Record<string, number>, meanwhile: Record<string, number>): Promise<string> {
+    const mesh = `m${++meshes}`;
+    const store = new IndexStore({ client, mesh, events: new EventLog('test') });
+    for (const version of ['1.0.0', '2.0.0'])
+      await store.add(indexOf(version)[1], { shards: [{ name: version, bytes: 1, digest: 'd' }] });
+    const other = sharedOf(mesh, client);
+    await other.setRoute('wiki', { weights: before });
+    const rival = withRival(
+      client,
+      async (count) => count === 1 && (await other.setRoute('wiki', { weights: meanwhile })),
+    );
+    const shared = sharedOf(mesh, rival);
+    const notUsed = (): never => {
+      throw new Error('a removal does not need this');
+    };
+    const actions: IndexActions = {
+      store,
+      manifest: notUsed,
+      managers: notUsed,
+      inspect: notUsed,
+      replicas: notUsed,
+      readHoldings: notUsed,
+      isService: notUsed,
+      routes: () => shared.routes,
+      setRoute: notUsed,
+      changeRoute: (service, change) => shared.changeRoute(service, change),
+      shareOf: notUsed,
+      clock: new ManualClock(),
+    };
+    const act = indexMethods(actions)['removeIndex']?.act as (args: unknown, call: unknown) => Promise<void>;
+    const call = { note: () => undefined };
+    const refusal = await act({ name: 'wiki', version: '1.0.0' }, call).then(
+      () => '',
+      (error: Error) => error.message,
+    );
+    const versions = (await store.list()).map(({ version }) => version).join(', ');
+    const route = (await client.get(`${keysOf(mesh).routes}wiki`))?.value;
+    return `${versions}; ${route}; ${refusal}`;
+  }
+
+  test('takes its weight of 0 out of the route that another admin has set meanwhile', async () => {
+    expect(await remove({ '1.0.0': 0, '2.0.0': 1 }, { '1.0.0': 0, '2.0.0': 7, '3.0.0': 3 })).toBe(
+      '2.0.0; {"weights":{"2.0.0":7,"3.0.0":3}}; ',
+    );
+  });
+
+  test('is refused when another admin gives calls to the version meanwhile', async () => {
+    expect(await remove({ '1.0.0': 0, '2.0.0': 1 }, { '1.0.0': 100 })).toBe(
+      '1.0.0, 2.0.0; {"weights":{"1.0.0":100}}; ' +
+        'AdminRefused why: wiki@1.0.0 gets calls that name no version; give them to another one first: ' +
+        'katamari index promote wiki@2.0.0, code: invalid',
+    );
+  });
+});
