@@ -1,8 +1,9 @@
 // The chaos test: a whole cluster under clients that call chassis and indices without pause, while random faults are
 // injected. Four loops inject them at the same time: one into the masters and Consul, one into the faceplates, one
-// into the managers, their chassis, shards and the deployments, one into the versions of an index and its sources. Each loop waits until its target has recovered before the next fault,
-// so that a part of everything always works. During and after the run it checks the call counters of every process,
-// that a fault explains each failed call, the ledger of the chassis, and at the end the whole mesh.
+// into the managers, their chassis, shards and the deployments, one into the versions of an index and its sources.
+// Each loop waits until its target has recovered before the next fault, so that a part always works. During and after
+// the run it checks the call counters of every process, that a fault explains each failed call, every answer of an
+// index, the ledger of the chassis, and at the end the whole mesh.
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
