@@ -8,9 +8,10 @@ import { runChaos, type ChaosProgress, type ChaosReport } from '../test/kit/chao
 const HELP = `npm run chaos -- [options]
 
 Starts three Consul servers, two masters, three managers and two faceplates as separate processes, and
-clients that call without pause. Meanwhile it injects random faults: kills, stops, freezes, drains, changes
-of the number of copies, rolling restarts, Consul outages and nonsense, exhausted files, memory and disks,
-and network partitions.
+clients that call chassis and two indices without pause. Meanwhile it injects random faults: kills, stops,
+freezes, drains, changes of the number of copies, rolling restarts, Consul outages and nonsense, exhausted
+files, memory and disks, damaged and missing files of shards, sources that are away, new versions of an
+index, and network partitions. Every answer of an index is compared with what is in it.
 
   --seconds N       duration (600)
   --clients N       number of clients (32)
@@ -80,12 +81,17 @@ function summary(done: ChaosReport): string[] {
     ['Executions in the ledger', `${done.executions}, of which ${done.ranAgain} are retries of idempotent calls`],
     ['Latency', `p50 ${tookMs.p50} ms, p99 ${tookMs.p99} ms, max ${tookMs.most} ms`],
     ['Latest call after its deadline', `${Math.round(done.worstLateMs)} ms, without calls that a fault affected`],
+    [
+      'Calls of indices',
+      `${done.indices.sent}: ${counts(done.indices.ends)}; explained: ${counts(done.indices.explained)}`,
+    ],
+    ['All shards whole after', `${(done.indices.wholeAfterMs / 1_000).toFixed(1)} s`],
     ['Call statistics checked', `${done.countersRead} times`],
     [
       'All pools complete after',
       `${(done.wholeAfterMs / 1_000).toFixed(1)} s, registered ${(done.registeredAfterMs / 1_000).toFixed(1)} s later`,
     ],
-    ['Calls after the faults, which must all succeed', String(done.calm)],
+    ['Calls after the faults, which must all succeed', `${done.calm}, ${done.indices.calm} of indices`],
     ['CPU of the busiest process at rest', `${(done.restCpu * 100).toFixed(2)} %`],
   ];
   return [

@@ -3,7 +3,8 @@
 # libraries of Python, Ruby, C++, Java and Perl with their interpreters and compilers, Lucene 8 and 3.6, promtool,
 # chromium, ip (network namespaces), fsfreeze (a disk that does not answer), openssl (certificates) and HAProxy. The
 # script looks for each tool in .tools/bin and on PATH. As root on Debian, it installs missing tools with apt-get.
-# Otherwise it lists them and exits with 1. If nothing is missing, it takes a fraction of a second and prints nothing.
+# Otherwise it lists them and exits with 1. With KATAMARI_SWIFT set, OpenStack Swift and memcached are needed too.
+# If nothing is missing, it takes a fraction of a second and prints nothing.
 #
 # Debian dropped Consul after bullseye. The script downloads the bullseye package through a private apt configuration
 # under .tools/, derived from the apt sources of this machine. It unpacks only the binary, to .tools/bin/consul, and
@@ -23,6 +24,7 @@ have_cpp_thrift() { have g++ && have cmake && have make && [ -f /usr/include/thr
 have_java_thrift() { have javac && [ -f /usr/share/java/thrift.jar ] && [ -f /usr/share/java/slf4j-nop.jar ]; }
 have_lucene8() { [ -n "$(ls /usr/share/java/lucene-core-8*.jar 2>/dev/null)" ] && [ -n "$(ls /usr/share/java/lucene-queryparser-8*.jar 2>/dev/null)" ]; }
 have_lucene3() { [ -f /usr/share/java/lucene3-core.jar ]; }
+have_swift() { have swift-ring-builder && have swift-proxy-server && have swift-account-server && have swift-container-server && have swift-object-server && have memcached; }
 # The library needs Bit::Vector and its generated code needs Class::Accessor. Its Debian package installs neither.
 have_perl_thrift() { have perl && perl -MThrift::BinaryProtocol -MClass::Accessor -e 1 >/dev/null 2>&1; }
 
@@ -99,6 +101,12 @@ look() {
     packages="$packages haproxy"
     missing="$missing
   haproxy: the load balancer of docs/observability.md (Debian package haproxy)"
+  fi
+  if [ -n "${KATAMARI_SWIFT:-}" ] && ! have_swift; then
+    packages="$packages swift-proxy swift-account swift-container swift-object python3-swift memcached"
+    missing="$missing
+  OpenStack Swift and memcached: an S3 server (Debian packages swift-proxy, swift-account, swift-container,
+  swift-object, python3-swift, memcached)"
   fi
   if ! have consul; then
     needs_consul=yes

@@ -4,6 +4,9 @@
 // connection, invalid response) the watch backs off and reads again without an index. That read returns at once with
 // the state that Consul has then: newer, older or empty. The watch also reads again when the index goes backwards.
 // Each result is compared with the last one, so restarts and spurious responses cause no change.
+//
+// After Consul has lost its data, the leader writes them back one by one, and a key last that says so (`restoredKey`).
+// Until then the watch keeps the entries that are missing, so that no listener sees a part for the whole.
 
 import { systemClock, type Clock, Backoff, mustNotFail, reportDefect } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from './client.ts';
@@ -30,6 +33,8 @@ export interface WatchOptions {
   /** Longest wait of a blocking query, in ms. */
   readonly waitMs?: number;
   readonly backoffMaxMs?: number;
+  /** Key that Consul has while its data are whole. Without it, what Consul returns always counts as whole. */
+  readonly restoredKey?: string;
 }
 
 export interface WatchStats {
@@ -49,6 +54,9 @@ export interface ConsulWatch {
 }
 
 const WAIT_MS = 60_000;
+/** Waits for data that are written back: the key that says so is not below the prefix. Doubled each time. */
+const RESTORING_WAIT_FIRST_MS = 100;
+const RESTORING_WAIT_MAX_MS = 5_000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
 /** Pause between reads of a prefix that changes constantly. */
@@ -76,6 +84,9 @@ class PrefixWatch implements ConsulWatch {
   readonly #backoff: Backoff;
   #markReady!: () => void;
   #seen: WatchedEntries | undefined;
+  /** The entries before Consul lost its data, until they are written back. */
+  #lost: WatchedEntries | undefined;
+  #restoringWaitMs = RESTORING_WAIT_FIRST_MS;
   #index = 0;
   /** Index of the last response. Kept across failures, to detect that Consul lost its data meanwhile. */
   #lastIndex = 0;
@@ -114,13 +125,15 @@ class PrefixWatch implements ConsulWatch {
   }
 
   async run(): Promise<void> {
-    const { signal, waitMs = WAIT_MS } = this.#options;
+    const { signal } = this.#options;
     while (!signal.aborted) {
       const isWaiting = this.#index > 0;
       try {
+        const waitMs = this.#lost === undefined ? (this.#options.waitMs ?? WAIT_MS) : this.#restoringWaitMs;
         const { index, entries } = await this.#client.list(this.#prefix, { index: this.#index, waitMs, signal });
         if (signal.aborted) break;
-        this.#answered(index, entries);
+        if (this.#isReset(index) || this.#lost !== undefined) await this.#answeredAfterLoss(index, entries);
+        else this.#answered(index, entries);
         if (isWaiting) await pause(this.#clock, CHURN_PAUSE_MS, signal);
       } catch (error) {
         if (signal.aborted) break;
@@ -134,15 +147,37 @@ class PrefixWatch implements ConsulWatch {
     this.#markReady();
   }
 
-  #answered(index: number, entries: readonly ConsulEntry[]): void {
+  /** Consul has other data than before: they count as whole when they have the key that is written last. */
+  async #answeredAfterLoss(index: number, entries: readonly ConsulEntry[]): Promise<void> {
+    const { signal, restoredKey } = this.#options;
+    if (restoredKey === undefined) return this.#answered(index, entries);
+    this.#lost ??= this.#seen ?? new Map();
+    if ((await this.#client.get(restoredKey, signal)) === undefined) {
+      this.#restoringWaitMs = Math.min(this.#restoringWaitMs * 2, RESTORING_WAIT_MAX_MS);
+      const found = new Set(entries.map(({ key }) => key));
+      return this.#answered(index, [...[...this.#lost.values()].filter(({ key }) => !found.has(key)), ...entries]);
+    }
+    // The entries may have been read before the last of them was written.
+    const whole = await this.#client.list(this.#prefix, { signal });
+    this.#lost = undefined;
+    this.#restoringWaitMs = RESTORING_WAIT_FIRST_MS;
+    this.#answered(whole.index, whole.entries, true);
+  }
+
+  #isReset(index: number): boolean {
+    return index < this.#lastIndex;
+  }
+
+  #answered(index: number, entries: readonly ConsulEntry[], isRestored = false): void {
     this.#backoff.reset();
     this.#answers++;
     this.#answeredAtMs = this.#clock.nowMs();
     this.#options.onAnswer?.();
-    const isAfterReset = index < this.#lastIndex;
-    if (isAfterReset) this.#resets++;
+    const isReset = this.#isReset(index);
+    const isAfterReset = isReset || isRestored;
+    if (isReset) this.#resets++;
     this.#lastIndex = index;
-    this.#index = isAfterReset ? 0 : index;
+    this.#index = isReset ? 0 : index;
     const next = new Map(entries.map((entry) => [entry.key, entry]));
     if (this.#seen !== undefined && isSame(this.#seen, next)) return;
     this.#seen = next;

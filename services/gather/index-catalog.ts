@@ -67,7 +67,7 @@ export class IndexCatalog {
   /** Resolves after the first response of Consul. */
   start(): Promise<void> {
     const { client, mesh, events, reachability, clock } = this.#options;
-    const prefix = keysOf(mesh).indices;
+    const { indices: prefix, begun: restoredKey } = keysOf(mesh);
     this.#watch = watchPrefix(
       client,
       prefix,
@@ -88,7 +88,7 @@ export class IndexCatalog {
         });
         this.#set(new Map(valid));
       },
-      { signal: this.#end.signal, onAnswer: reachability.answered, onError: reachability.failed, clock },
+      { signal: this.#end.signal, onAnswer: reachability.answered, onError: reachability.failed, clock, restoredKey },
     );
     return this.#watch.ready;
   }

@@ -11,6 +11,11 @@ export const RESERVE_SHARE = 0.05;
 export const EXTRA_WAIT_SHARE = 0.2;
 /** A request is sent to another manager too when it takes longer than this, and longer than 95 % of the others. */
 export const HEDGE_MIN_MS = 5;
+/** The same before enough times are known: a share of the time that the call has, and this at most. */
+export const HEDGE_UNKNOWN_SHARE = 0.25;
+export const HEDGE_UNKNOWN_MAX_MS = 1_000;
+/** Time after which a hedge that the budget or the lack of a manager forbade is tried again. */
+export const HEDGE_AGAIN_MS = 100;
 /** The preferred manager of a shard is left when its load is more than this times that of another one. */
 export const UNEVEN_LOAD_RATIO = 1.5;
 /** Hits that a search may ask for, and those of all its requests together. */

@@ -11,7 +11,15 @@ import { type Lack, LACK, type MissingShard } from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
 import type { HedgeBudget } from './hedge-budget.ts';
 import type { RequestLatencies } from './latencies.ts';
-import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, HEDGE_MIN_MS, TRIES_MAX } from './limits.ts';
+import {
+  ANSWER_BYTES_MAX,
+  EXTRA_WAIT_SHARE,
+  HEDGE_AGAIN_MS,
+  HEDGE_MIN_MS,
+  HEDGE_UNKNOWN_MAX_MS,
+  HEDGE_UNKNOWN_SHARE,
+  TRIES_MAX,
+} from './limits.ts';
 import { planRequests, type PlannedRequest } from './plan.ts';
 import type { ShardServer, ServedIndex } from './shard-map.ts';
 import { type ShardAnswer, ShardGroup } from './shard-group.ts';
@@ -158,20 +166,24 @@ export class Scatter {
     });
   }
 
-  /** A request is slower than most: its shards are asked for at other managers too. */
-  hedge(request: ShardRequest): void {
+  /**
+   * A request is slower than most: its shards are asked for at other managers too.
+   * @returns false when that is not possible now
+   */
+  hedge(request: ShardRequest): boolean {
     const { group, places } = request;
-    if (this.#isEnded || group.isHedged) return;
+    if (this.#isEnded || group.isHedged) return true;
     const { index, call } = this.options;
     const { requests, unplaced } = planRequests(index, places, call.key, (holder, place) =>
       this.#mayAsk(holder, place),
     );
-    if (unplaced.length > 0 || !this.tools.hedges.take(requests.length)) return;
+    if (unplaced.length > 0 || !this.tools.hedges.take(requests.length)) return false;
     group.isHedged = true;
     this.#hedged += requests.length;
     this.tools.counts.requests.hedge += requests.length;
     // All of them are in the group before one may fail.
     for (const one of requests.map((planned) => this.#prepare(planned, group))) one.send(false);
+    return true;
   }
 
   /** A request has brought nothing. Its shards are asked for again, or are missing. */
@@ -330,10 +342,9 @@ class ShardRequest implements CallSink {
     if (this.#isSettled) return;
     const { tools, options } = this.#scatter;
     const { offer } = this.holder;
-    const p95Ms = mayHedge ? tools.latencies.p95Ms(this.#key) : undefined;
-    if (p95Ms !== undefined) {
-      this.#alarm = new Alarm(this.#sentMs + Math.max(HEDGE_MIN_MS, p95Ms), () => this.#scatter.hedge(this));
-      tools.deadlines.add(this.#alarm);
+    if (mayHedge) {
+      const unknownMs = Math.min(HEDGE_UNKNOWN_MAX_MS, (options.call.deadlineMs - this.#sentMs) * HEDGE_UNKNOWN_SHARE);
+      this.#hedgeAt(this.#sentMs + Math.max(HEDGE_MIN_MS, tools.latencies.p95Ms(this.#key) ?? unknownMs));
     }
     const { index, argsFor, call, method } = options;
     try {
@@ -357,6 +368,15 @@ class ShardRequest implements CallSink {
 
   cancel(): void {
     if (this.#settle()) this.#end.abort(callEnded());
+  }
+
+  /** A copy that hangs would cost the whole time of the call, so a hedge that is not possible yet is tried again. */
+  #hedgeAt(atMs: number): void {
+    const { clock, deadlines } = this.#scatter.tools;
+    this.#alarm = new Alarm(atMs, () => {
+      if (!this.#scatter.hedge(this) && !this.#isSettled) this.#hedgeAt(clock.nowMs() + HEDGE_AGAIN_MS);
+    });
+    deadlines.add(this.#alarm);
   }
 
   get #key(): string {

@@ -197,6 +197,7 @@ export class SharedState {
       onAnswer: reachability.answered,
       onError: reachability.failed,
       clock: this.#clock,
+      restoredKey: this.#keys.begun,
     });
     this.#watches.push(watch);
   }

@@ -174,6 +174,31 @@ describe.each(['lucene', 'lucene3'] as const)('The server %s', (engine) => {
   );
 
   test(
+    'sorts with limited memory: forgets old columns, and refuses one that is too large',
+    async () => {
+      const pad = 'x'.repeat(60);
+      const documents = Array.from({ length: 10_000 }, (_, at) => ({ body: 'ka', low: at, high: -at, long: pad + at }));
+      const shard = await shardOf(engine, 'columns', documents);
+      await withManagedChassis(await luceneCommand(engine), { KATAMARI_LUCENE_SORT_MIB: '1' }, async (server) => {
+        await open(server, 'i@1.0.0/a', shard);
+        const by = (field: string): Promise<unknown> =>
+          ask(server, 'search', { query: 'body:ka', count: 1, sort: [{ field }], filter: '', after: '' });
+        // Each takes more than half of the memory.
+        for (const field of ['low', 'high', 'low']) {
+          const hits = ((await by(field)) as LuceneAnswer & { hits: { sortValues: unknown }[] }).hits;
+          expect(hits[0]?.sortValues).toEqual([{ whole: field === 'low' ? 0 : -9_999 }]);
+        }
+        expect(await by('long')).toMatchObject({
+          exception: 'BadQuery',
+          why: expect.stringMatching(/by the field "long" takes more memory than the 1 MiB .*KATAMARI_LUCENE_SORT_MIB/),
+        });
+        expect(((await by('low')) as LuceneAnswer).total).toBe(10_000);
+      });
+    },
+    TEST_MS,
+  );
+
+  test(
     'tells facts, and takes the default field and the analyzer from the environment',
     async () => {
       const documents = [

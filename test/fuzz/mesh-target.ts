@@ -7,12 +7,16 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { buildShards } from '../../content-servers/text/mod.ts';
 import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { connectLink, Link } from '../../core/link/mod.ts';
-import { DEFAULT_LIMITS, systemClock } from '../../core/mod.ts';
+import { DEFAULT_LIMITS, scriptCommand, systemClock } from '../../core/mod.ts';
 import { createCall, EMPTY_STRUCT } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
+import { consulClient } from '../../services/consul/mod.ts';
+import { documentSigner } from '../../services/mesh/mod.ts';
+import { addIndex } from '../kit/mesh/index-source.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { cpuMsOf, percent } from '../kit/tools/cpu.ts';
 import { fixture, work } from '../kit/mesh/mesh.ts';
@@ -27,6 +31,7 @@ import { jsonInput } from './json-inputs.ts';
 import { lineInput } from './line-inputs.ts';
 import { memberInput, strangerInput } from './link-inputs.ts';
 import { statsInput, webInput } from './page-inputs.ts';
+import { contentControlCalls, searchCalls, searchInput } from './search-inputs.ts';
 import { connected, portLane } from './port-lane.ts';
 import type { FuzzTarget, GoodCall, Lane, Memory } from './target.ts';
 import { thriftInput } from './thrift-inputs.ts';
@@ -76,6 +81,8 @@ const CALLS: readonly (readonly [string, Record<string, unknown>])[] = [
 ];
 const EXAMPLES = new URL('../../examples/faceplates/line.ts', import.meta.url);
 const PROBE = new URL('../fixtures/faceplates/probe.ts', import.meta.url);
+const SEARCH_IDL = new URL('../../idl/search.thrift', import.meta.url);
+const WIKI_DOCUMENTS = 60;
 const WORK_IDL = new URL('../fixtures/chassis/work.thrift', import.meta.url);
 /** How long everything that the input began may take to end, in ms. */
 const SETTLE_MS = 30_000;
@@ -88,6 +95,13 @@ const CANARY_EVERY_MS = 100;
 export async function startMeshTarget(): Promise<MeshTarget> {
   const site = mkdtempSync(path.join(tmpdir(), 'katamari-fuzz-'));
   writeFileSync(path.join(site, 'index.html'), PAGE);
+  const documents = path.join(site, 'wiki.ndjson');
+  const lines = Array.from({ length: WIKI_DOCUMENTS }, (_, id) => ({
+    text: id % 2 === 0 ? 'alpha beta' : 'alpha',
+    id,
+  }));
+  writeFileSync(documents, lines.map((line) => JSON.stringify(line)).join('\n'));
+  await buildShards({ inputs: [documents], output: path.join(site, 'wiki'), shards: 3 });
   const mesh = await startMesh(site);
   const target = new FuzzedMesh(mesh, site);
   try {
@@ -104,6 +118,7 @@ function startMesh(site: string): Promise<MeshProcess> {
     settings: {
       timeout: '1s',
       limits: { frame: '4MiB' },
+      content: { sources: [pathToFileURL(site).href] },
       faceplates: [
         { module: fileURLToPath(EXAMPLES), name: 'line', port: 0, options: { service: 'Work' } },
         { module: fileURLToPath(PROBE), name: 'probe', port: 0 },
@@ -118,6 +133,12 @@ function startMesh(site: string): Promise<MeshProcess> {
     },
     deployments: [
       work({ count: 2 }),
+      {
+        service: 'TextSearch',
+        version: '1.0.0',
+        command: scriptCommand(new URL('../../content-servers/text/main.ts', import.meta.url)),
+        count: 2,
+      },
       { service: 'Web', version: '1.0.0', command: fixture('web.ts'), count: 1 },
       {
         service: 'Hostile',
@@ -134,10 +155,13 @@ class FuzzedMesh implements MeshTarget {
   readonly #mesh: MeshProcess;
   readonly #site: string;
   readonly #work: Interface = parseIdl(readIdlFile(WORK_IDL)).services.get('Work') as Interface;
+  readonly #content: Interface = parseIdl(readIdlFile(SEARCH_IDL)).services.get('TextContent') as Interface;
   readonly #secret: string;
   readonly #ports = new Map<string, number>();
-  /** Work and Web, by pid; they outlive every input. */
+  /** Work, Web and TextSearch, by pid; they outlive every input. */
   #chassis = new Map<number, string>();
+  /** Of an answer of the index. */
+  #cursor = '';
   lanes: readonly Lane[] = [];
 
   constructor(mesh: MeshProcess, site: string) {
@@ -154,11 +178,12 @@ class FuzzedMesh implements MeshTarget {
     const ready = async (): Promise<boolean> => {
       const { pools } = await this.#mesh.status();
       const alive = (id: string): number => pools.find((pool) => pool.id === id)?.alive ?? 0;
-      return alive('Work@1.0.0') === 2 && alive('Web@1.0.0') === 1;
+      return alive('Work@1.0.0') === 2 && alive('Web@1.0.0') === 1 && alive('TextSearch@1.0.0') === 2;
     };
     await until('the chassis to be ready', ready, SETTLE_MS);
     for (const { name, address } of (await this.#mesh.status()).listeners)
       this.#ports.set(name, Number(address.split(':').at(-1)));
+    await this.#addIndex();
     this.#chassis = this.#findChassis();
     this.lanes = this.#lanes();
     await this.#canariesAreRight();
@@ -292,6 +317,8 @@ class FuzzedMesh implements MeshTarget {
     const port = (name: string): (() => Promise<Socket>) => at(this.#ports.get(name));
     const link = Number(this.#mesh.addresses.link.split(':').at(-1));
     const sockets = [...this.#chassis].filter(([, name]) => name.startsWith('Work@')).map(([pid]) => listenOf(pid));
+    const servers = [...this.#chassis].filter(([, name]) => name.startsWith('TextS')).map(([pid]) => listenOf(pid));
+    const searches = searchCalls(this.#content, this.#cursor);
     let turn = 0;
     return [
       portLane({ name: 'thrift', open: port('thrift'), make: (random) => thriftInput(random, calls, false) }),
@@ -313,6 +340,24 @@ class FuzzedMesh implements MeshTarget {
         open: () => connected({ path: sockets[turn++ % sockets.length] as string }),
         make: (random) => memberInput(random, [...calls, ...CONTROL_CALLS]),
       }),
+      portLane({
+        name: 'search',
+        open: port('json-rpc'),
+        make: (random) => searchInput(random, searches, this.#cursor),
+        width: 6,
+      }),
+      portLane({
+        name: 'search by thrift',
+        open: port('thrift'),
+        make: (random) => thriftInput(random, searches, false),
+        width: 6,
+      }),
+      portLane({
+        name: 'content control',
+        open: () => connected({ path: servers[turn++ % servers.length] as string }),
+        make: (random) => memberInput(random, contentControlCalls()),
+        width: 6,
+      }),
       ...answerLanes(),
     ];
   }
@@ -330,6 +375,24 @@ class FuzzedMesh implements MeshTarget {
       { service: 'Hostile', method: 'say', params: { text: 'x' }, args },
       { service: 'Katamari', method: 'status', params: { token: 'x' }, args },
     ];
+  }
+
+  async #addIndex(): Promise<void> {
+    const client = consulClient({
+      address: this.#mesh.addresses.consul,
+      token: this.#mesh.consulToken,
+      signer: documentSigner('test', () => [this.#secret]),
+    });
+    try {
+      await addIndex(client, path.join(this.#site, 'wiki'), '1.0.0', { contentService: 'TextSearch' });
+    } finally {
+      client.close();
+    }
+    const search = { query: 'alpha', count: 3 };
+    this.#cursor = await until('the index to be served', async () => {
+      const { result } = await this.#mesh.call('wiki.search', search);
+      return (result as { cursor?: string } | undefined)?.cursor;
+    });
   }
 
   /** A connection of a process that belongs to the mesh. */
@@ -381,6 +444,14 @@ class FuzzedMesh implements MeshTarget {
           const { result, error } = await rpc.call('Work.say', { text: 'canary' }, { connection: 'close' });
           if (error !== undefined) throw new Error(error.message);
           mustBe('canary', result);
+        },
+      ],
+      [
+        'search',
+        async () => {
+          const { result, error } = await rpc.call('wiki.count', { query: 'alpha NOT beta' }, { connection: 'close' });
+          if (error !== undefined) throw new Error(error.message);
+          mustBe(WIKI_DOCUMENTS / 2, result);
         },
       ],
       ['web', async () => mustBe(PAGE, await this.#get('web', '/files/index.html'))],
@@ -472,7 +543,7 @@ class FuzzedMesh implements MeshTarget {
 
   #findChassis(): Map<number, string> {
     const named = this.#mesh.descendants().map((pid) => [pid, environmentOf(pid)['KATAMARI_RESOURCE'] ?? ''] as const);
-    return new Map(named.filter(([, name]) => /^(Work|Web)@/.test(name)));
+    return new Map(named.filter(([, name]) => /^(Work|Web|TextSearch)@/.test(name)));
   }
 }
 

@@ -37,7 +37,7 @@ export async function copyShard(
       const sha256 = await fetchFile({ job, source, file, to, rate, added });
       records.push({ path: file.path, bytes: file.bytes, sha256 });
     }
-    await listUnchanged(job, source);
+    if (source.listsDigests !== true) await listUnchanged(job, source);
     if (isZip(job, files)) {
       // The size of the shard is that of the archive. These reports only show that the fetch makes progress.
       records.splice(0, 1, ...(await unzip(spool, job.source, content, () => added(0))));

@@ -28,6 +28,8 @@ export interface OpenedFile {
 
 /** Reads the shards of sources of one scheme. All methods reject with a SourceError. */
 export interface ShardSource {
+  /** Whether the listing has the SHA-256 of every file: then a file that changes during a fetch is found by it. */
+  readonly listsDigests?: boolean;
   /** Lists the shards of a source: each folder or file in it is one. In any order; names are not checked. */
   listShards(source: string): Promise<readonly FoundShard[]>;
   /** Lists the files of one shard, in any order. @param shard URL of the shard */

@@ -7,7 +7,7 @@ const SEED = Number(process.env['KATAMARI_CHAOS_SEED'] ?? Math.floor(Math.random
 describe('A whole mesh of many machines under random faults', () => {
   // `npm run chaos` is the long run with all figures.
   test(
-    'settles every call, runs none twice, explains every failure, and is whole again',
+    'settles every call, runs none twice, answers right from indices, explains every failure, and is whole again',
     async () => {
       // Partitions are possible in namespaces only, which need root; cut.test.ts insists on them.
       const network = process.getuid?.() === 0 ? 'namespaces' : 'loopback';
@@ -27,6 +27,7 @@ describe('A whole mesh of many machines under random faults', () => {
       if (violations.length > 0) console.log(said.join('\n'));
       expect(violations).toEqual([]);
       expect(report.ends['ok']).toBeGreaterThan(0);
+      expect(report.indices.ends['ok']).toBeGreaterThan(0);
       expect(Object.keys(report.faults).length).toBeGreaterThan(2);
     },
     (SECONDS + 400) * 1_000,

@@ -1,20 +1,27 @@
-// The chaos test: a whole cluster under clients that call without pause, while random faults are injected. Three
-// loops inject them at the same time: one into the masters and Consul, one into the faceplates, one into the
-// managers, their chassis and the deployments. Each loop waits until its target has recovered before the next fault,
-// so that a part of everything always works. During and after the run it checks the call counters of every process,
-// that a fault explains each failed call, the ledger of the chassis, and at the end the whole mesh.
+// The chaos test: a whole cluster under clients that call chassis and indices without pause, while random faults are
+// injected. Four loops inject them at the same time: one into the masters and Consul, one into the faceplates, one
+// into the managers, their chassis, shards and the deployments, one into the versions of an index and its sources.
+// Each loop waits until its target has recovered before the next fault, so that a part always works. During and after
+// the run it checks the call counters of every process, that a fault explains each failed call, every answer of an
+// index, the ledger of the chassis, and at the end the whole mesh.
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { CallCounters } from './call-counters.ts';
-import { explains, noticed, type Fault, type FaultKind } from './faults.ts';
+import { ChaosAdmin } from './admin.ts';
+import { explains, explainsIndexCall, noticed, type Fault, type FaultKind } from './faults.ts';
+import type { ChaosIndexCallers } from './index-callers.ts';
+import { IndexChaos } from './index-chaos.ts';
+import { KnownIndices } from './known-indices.ts';
 import { checkLedger, ClusterCallers, type CallRecord } from '../cluster/callers.ts';
 import type { ClusterProcess } from '../cluster/process.ts';
 import { untilRegistered } from '../cluster/registrations.ts';
 import { measureRest, restless } from '../cluster/rest.ts';
 import { leadOf } from '../cluster/view.ts';
 import { startCluster, tally, type Cluster } from '../cluster/cluster.ts';
-import { sleep } from '../../../core/mod.ts';
-import { isAlive, jsonRpc } from '../mesh/mesh.ts';
+import { scriptCommand, sleep } from '../../../core/mod.ts';
+import { isAlive, type DeploymentText } from '../mesh/mesh.ts';
+import { sumOf } from '../mesh/metrics.ts';
 import { Random } from '../tools/random.ts';
 import { Starvation } from '../mesh/starvation.ts';
 import { until } from '../tools/wait.ts';
@@ -62,24 +69,45 @@ export interface ChaosReport {
   readonly countersRead: number;
   /** Calls of the final phase without faults, all of which must be answered. */
   readonly calm: number;
+  readonly indices: IndexFigures;
   /** CPU time of the busiest process at rest, as a share of one processor. */
   readonly restCpu: number;
   /** Violated invariants; empty if the run succeeded. */
   readonly violations: readonly string[];
 }
 
+/** The calls of indices. */
+export interface IndexFigures {
+  readonly sent: number;
+  readonly ends: Readonly<Record<string, number>>;
+  readonly explained: Readonly<Record<string, number>>;
+  /** From the end of the last fault until every shard has its replicas and no disk has anything else. */
+  readonly wholeAfterMs: number;
+  readonly calm: number;
+}
+
 /** @throws Error when the cluster does not start */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const indices = await KnownIndices.make(new Random(options.seed ^ 0x44));
+  try {
+    return await runWith(indices, options);
+  } finally {
+    indices.remove();
+  }
+}
+
+async function runWith(indices: KnownIndices, options: ChaosOptions): Promise<ChaosReport> {
   const cluster = await startCluster({
     network: options.network,
     hasProxies: true,
     hasSmallDisks: options.network === 'namespaces',
-    settings: { timeout: `${TIMEOUT_MS}ms` },
-    wanted: [chaosTally(COPIES)],
+    diskMiB: DISK_MIB,
+    settings: { timeout: `${TIMEOUT_MS}ms`, content: { sources: [pathToFileURL(indices.directory).href] } },
+    wanted: [chaosTally(COPIES), contentServer('TextSearch', 'text'), contentServer('MapFileLookup', 'map-file')],
     ...(options.directory === undefined ? {} : { directory: options.directory }),
     onProgress: (news) => options.onProgress?.({ secondsLeft: options.seconds, sent: 0, failed: 0, faults: 0, news }),
   });
-  const chaos = new Chaos(cluster, options);
+  const chaos = new Chaos(cluster, indices, options);
   try {
     return await chaos.run();
   } finally {
@@ -96,12 +124,26 @@ class Chaos {
   readonly #counters: CallCounters;
   readonly #starvation: Starvation;
   readonly #random: Random;
+  readonly #admin: ChaosAdmin;
+  readonly #indices: IndexChaos;
   #callers: ClusterCallers | undefined;
   #copies = COPIES;
   #endAt = 0;
+  /** Two loops strike masters, one at a time. */
+  #mastersTurn: Promise<unknown> = Promise.resolve();
 
-  constructor(cluster: Cluster, options: ChaosOptions) {
+  constructor(cluster: Cluster, indices: KnownIndices, options: ChaosOptions) {
     this.#cluster = cluster;
+    this.#admin = new ChaosAdmin(cluster);
+    this.#indices = new IndexChaos({
+      cluster,
+      indices,
+      admin: this.#admin,
+      timeoutMs: TIMEOUT_MS,
+      begin: (kind, target, how) => this.#begin(kind, target, '', '', how),
+      end: (fault) => this.#end(fault),
+      killLeader: () => this.#killLeader(),
+    });
     this.#options = options;
     this.#random = new Random(options.seed);
     this.#counters = new CallCounters(cluster);
@@ -113,11 +155,18 @@ class Chaos {
     const cluster = this.#cluster;
     await this.#whole();
     await untilRegistered(cluster, WHOLE_MS);
+    await this.#indices.start();
     const callers = this.#call(clients, seed);
+    const indexCallers = this.#indices.call(INDEX_CLIENTS, seed);
     const startedAt = performance.now();
     this.#endAt = startedAt + seconds * 1_000;
     this.#counters.start();
-    const hands = [this.#strikeMastersAndConsul(), this.#strikeFaceplates(), this.#strikeManagers()];
+    const hands = [
+      this.#strikeMastersAndConsul(),
+      this.#strikeFaceplates(),
+      this.#strikeManagers(),
+      this.#strikeIndices(),
+    ];
     while (performance.now() < this.#endAt) {
       await sleep(Math.min(1_000, Math.max(1, this.#endAt - performance.now())));
       this.#progress('');
@@ -130,13 +179,17 @@ class Chaos {
       this.#violations.push(`Not everything is registered at the end: ${error.message}`);
       return WHOLE_MS;
     });
-    await callers.stop();
+    const indices = await this.#indices.checkWhole();
+    this.#violations.push(...indices.violations);
+    await Promise.all([callers.stop(), indexCallers.stop()]);
     await this.#checkLeader();
     const ledger = cluster.ledger();
     const { explained, crossed } = this.#checkFailures(callers, ledger);
     const worstLateMs = this.#checkDeadlines(callers);
     const { executions, ranAgain } = this.#checkLedger(callers, ledger);
+    const explainedIndex = this.#checkIndexCalls(indexCallers);
     const calm = await this.#calm();
+    const calmIndex = await this.#calmIndices();
     await this.#counters.stop();
     this.#violations.push(...this.#counters.faults);
     const restCpu = await this.#checkRest();
@@ -161,6 +214,13 @@ class Chaos {
       registeredAfterMs,
       countersRead: this.#counters.read,
       calm,
+      indices: {
+        sent: indexCallers.sent,
+        ends: indexCallers.ends,
+        explained: explainedIndex,
+        wholeAfterMs: indices.wholeAfterMs,
+        calm: calmIndex,
+      },
       restCpu,
       violations: this.#violations,
     };
@@ -169,7 +229,7 @@ class Chaos {
   async close(): Promise<void> {
     this.#endAt = 0;
     this.#starvation.close();
-    await Promise.all([this.#callers?.stop(), this.#counters.stop()]);
+    await Promise.all([this.#callers?.stop(), this.#indices.callers?.stop(), this.#counters.stop()]);
   }
 
   #call(clients: number, seed: number): ClusterCallers {
@@ -182,13 +242,38 @@ class Chaos {
   /** Kills, stops and freezes masters, and kills or freezes one or all Consul servers. None of this may fail a call. */
   async #strikeMastersAndConsul(): Promise<void> {
     const random = new Random(this.#random.seed ^ 0x11);
-    await this.#strikeOnAndOn(random, async () => {
-      const dice = random.below(100);
-      if (dice < 55) return await this.#strikeProcess(random, random.pick(this.#cluster.masters), ANY_OF_PROCESS);
-      if (dice < 75) return await this.#strikeConsul(random, [random.below(3)]);
-      if (dice < 90) return await this.#lie(random);
-      return await this.#strikeConsul(random, [0, 1, 2]);
+    await this.#strikeOnAndOn(random, () =>
+      this.#inMastersTurn(async () => {
+        const dice = random.below(100);
+        if (dice < 55) return await this.#strikeProcess(random, random.pick(this.#cluster.masters), ANY_OF_PROCESS);
+        if (dice < 75) return await this.#strikeConsul(random, [random.below(3)]);
+        if (dice < 90) return await this.#lie(random);
+        return await this.#strikeConsul(random, [0, 1, 2]);
+      }),
+    );
+  }
+
+  async #inMastersTurn(work: () => Promise<void>): Promise<void> {
+    const before = this.#mastersTurn;
+    const turn = before.then(work);
+    this.#mastersTurn = turn.catch(() => undefined);
+    await turn;
+  }
+
+  async #killLeader(): Promise<void> {
+    await this.#inMastersTurn(async () => {
+      const lead = await leadOf(this.#cluster).catch(() => undefined);
+      if (lead === undefined) return;
+      const leader = this.#cluster.process(lead.name);
+      await leader.kill();
+      leader.start();
+      await leader.untilReady();
     });
+  }
+
+  async #strikeIndices(): Promise<void> {
+    const random = new Random(this.#random.seed ^ 0x55);
+    await this.#strikeOnAndOn(random, () => this.#indices.strike(random));
   }
 
   async #strikeFaceplates(): Promise<void> {
@@ -205,7 +290,7 @@ class Chaos {
     const cuts = this.#options.network === 'namespaces' ? 15 : 0;
     await this.#strikeOnAndOn(random, async () => {
       const manager = random.pick(this.#cluster.managers);
-      const dice = random.below(85 + cuts);
+      const dice = random.below(105 + cuts);
       if (dice < 22) {
         await this.#strikeProcess(random, manager, ANY_OF_PROCESS);
         await this.#untilServes(manager);
@@ -215,8 +300,13 @@ class Chaos {
       } else if (dice < 55) await this.#strikeChassis(random, manager);
       else if (dice < 65) await this.#drain(random, manager);
       else if (dice < 75) await this.#scale(random);
-      else if (dice < 85) await this.#roll();
-      else await this.#cut(random, manager);
+      else if (dice < 85) await this.#roll(random);
+      else if (dice < 105) {
+        await this.#indices.damage(random, manager);
+        await this.#untilServes(manager);
+      } else await this.#cut(random, manager);
+      // Otherwise the next fault could take the last replica of a shard.
+      await this.#indices.untilReplicated();
     });
   }
 
@@ -318,7 +408,11 @@ class Chaos {
     );
     if (well.length === 0) return;
     const { pid, name } = random.pick(well);
-    const kind = random.pick(['chassis kill', 'chassis freeze', 'chassis out of memory'] as const);
+    // Content servers have no signal by which they use memory.
+    const kinds: readonly ChassisFault[] = name.startsWith('Tally')
+      ? ANY_OF_CHASSIS
+      : ['chassis kill', 'chassis freeze'];
+    const kind = random.pick(kinds);
     const fault = this.#begin(kind, manager.name, name);
     try {
       if (kind === 'chassis out of memory') {
@@ -336,23 +430,24 @@ class Chaos {
 
   async #drain(random: Random, { name: manager }: ClusterProcess): Promise<void> {
     const fault = this.#begin('drain', manager);
-    await this.#admin('drain', { manager });
+    await this.#admin.ask('Katamari.drain', { manager });
     await sleep(random.between(1_000, DOWN_MAX_MS));
-    await this.#admin('undrain', { manager });
+    await this.#admin.ask('Katamari.undrain', { manager });
     this.#end(fault);
   }
 
   async #scale(random: Random): Promise<void> {
     this.#copies = random.between(COPIES - 2, COPIES + 3);
     const fault = this.#begin('scale', `to ${this.#copies}`);
-    await this.#admin('scale', { serviceName: 'Tally', version: '1.0.0', count: this.#copies });
+    await this.#admin.ask('Katamari.scale', { serviceName: 'Tally', version: '1.0.0', count: this.#copies });
     this.#end(fault);
   }
 
-  async #roll(): Promise<void> {
-    const fault = this.#begin('roll', 'Tally');
+  async #roll(random: Random): Promise<void> {
+    const serviceName = random.pick(['Tally', 'TextSearch', 'MapFileLookup']);
+    const fault = this.#begin('roll', serviceName);
     // The rolling restart continues when the call that started it ends at its deadline or with its faceplate.
-    await this.#tryAdmin('restart', { serviceName: 'Tally', version: '', resource: '' });
+    await this.#admin.try('Katamari.restart', { serviceName, version: '', resource: '' });
     this.#end(fault);
   }
 
@@ -393,41 +488,6 @@ class Chaos {
     fault.untilMs = performance.now();
   }
 
-  // Admin calls.
-
-  /** Tries one faceplate after the other until one succeeds: faceplates are targets too, and Consul may be down. */
-  async #admin(method: string, params: Readonly<Record<string, unknown>>): Promise<void> {
-    let said = 'nothing';
-    await until(
-      `${method} to be taken`,
-      async () => {
-        said = await this.#tryAdmin(method, params);
-        return said === '';
-      },
-      WHOLE_MS,
-    ).catch((error: Error) => {
-      throw new Error(`${error.message}: ${said}`, { cause: error });
-    });
-  }
-
-  /** Returns '' on success. */
-  async #tryAdmin(method: string, params: Readonly<Record<string, unknown>>): Promise<string> {
-    let said = 'no faceplate runs';
-    for (const { addresses, isRunning } of this.#cluster.faceplates) {
-      if (!isRunning) continue;
-      const asked = jsonRpc(`${addresses.jsonRpc}/rpc`, `Katamari.${method}`, {
-        token: this.#cluster.adminToken,
-        ...params,
-      });
-      const patience = sleep(ADMIN_MS).then(() => undefined);
-      const answer = await Promise.race([asked, patience]).catch((error: Error) => (said = error.message));
-      if (typeof answer === 'string') continue;
-      if (answer?.error === undefined) return answer === undefined ? 'no answer in time' : '';
-      said = answer.error.message;
-    }
-    return said;
-  }
-
   /** Waits until all copies that the manager should run are alive. */
   async #untilServes(manager: ClusterProcess): Promise<void> {
     await until(
@@ -445,7 +505,7 @@ class Chaos {
     const since = performance.now();
     let seen = '';
     const isSpread = async (faceplate: ClusterProcess): Promise<boolean> => {
-      const { pools } = await faceplate.status();
+      const pools = (await faceplate.status()).pools.filter(({ service }) => service === 'Tally');
       const alive = this.#cluster.managers.map(({ name }) =>
         pools.reduce((sum, pool) => sum + (pool.manager === name ? pool.alive : 0), 0),
       );
@@ -466,11 +526,12 @@ class Chaos {
   }
 
   #progress(news: string): void {
-    const { sent = 0, ends = {} } = this.#callers ?? {};
+    const all = [this.#callers, this.#indices.callers].filter((callers) => callers !== undefined);
+    const ends = all.flatMap((callers) => Object.entries(callers.ends));
     this.#options.onProgress?.({
       secondsLeft: Math.max(0, (this.#endAt - performance.now()) / 1_000),
-      sent,
-      failed: Object.entries(ends).reduce((sum, [code, count]) => sum + (code === 'ok' ? 0 : count), 0),
+      sent: all.reduce((sum, { sent }) => sum + sent, 0),
+      failed: ends.reduce((sum, [code, count]) => sum + (code === 'ok' ? 0 : count), 0),
       faults: this.#faults.length,
       news,
     });
@@ -495,6 +556,21 @@ class Chaos {
       else explained[cause.kind] = (explained[cause.kind] ?? 0) + 1;
     }
     return { explained, crossed: callers.failedSince(0).length - failures.length };
+  }
+
+  /** Checks that every answer of an index is right, and that a fault explains every failure. */
+  #checkIndexCalls(callers: ChaosIndexCallers): Record<string, number> {
+    const explained: Record<string, number> = {};
+    this.#violations.push(...callers.wrong);
+    for (const record of callers.failures) {
+      const cause = this.#faults.find((fault) =>
+        explainsIndexCall(noticed(fault, this.#faults, record.faceplate), record),
+      );
+      const why = cause?.kind ?? (this.#isStarved(record) ? STARVED : undefined);
+      if (why === undefined) this.#violations.push(`${describe(record)}: no fault explains it`);
+      else explained[why] = (explained[why] ?? 0) + 1;
+    }
+    return explained;
   }
 
   /** Checks that no call settles late, unless a fault explains it. */
@@ -564,6 +640,27 @@ class Chaos {
     return callers.sent;
   }
 
+  /** The same for the indices. */
+  async #calmIndices(): Promise<number> {
+    const counted = async (): Promise<number> => {
+      const all = await Promise.all(this.#cluster.faceplates.map((faceplate) => faceplate.metrics()));
+      const sums = all.flatMap((metrics) =>
+        ['wiki', 'pairs'].map((service) => sumOf(metrics, 'katamari_calls_total', { service, outcome: 'replied' })),
+      );
+      return sums.reduce((sum, one) => sum + one, 0);
+    };
+    const before = await counted();
+    const callers = this.#indices.call(INDEX_CLIENTS, this.#options.seed + CALM_SEED);
+    await until('calls of indices', () => callers.sent >= CALM_INDEX_CALLS, WHOLE_MS).catch(() => undefined);
+    await callers.stop();
+    this.#violations.push(...callers.wrong);
+    for (const record of callers.failures) this.#violations.push(`${describe(record)}: no fault was injected any more`);
+    const replied = (await counted()) - before;
+    if (replied !== callers.sent)
+      this.#violations.push(`The faceplates counted ${replied} replied calls of indices, the clients ${callers.sent}`);
+    return callers.sent;
+  }
+
   /** Checks that every process comes to rest. Returns the largest share of a processor that one uses. */
   async #checkRest(): Promise<number> {
     const found = await measureRest(this.#cluster.processes, { windowMs: REST_MS, windows: REST_WINDOWS_MAX });
@@ -596,6 +693,20 @@ function chaosTally(count: number) {
   return tally({ count, hangGrace: '500ms', pingEvery: '1s', pingTimeout: '1s' });
 }
 
+/** A content server on each manager. */
+function contentServer(service: string, folder: string): DeploymentText {
+  return {
+    service,
+    version: '1.0.0',
+    command: scriptCommand(new URL(`../../../content-servers/${folder}/main.ts`, import.meta.url)),
+    count: 1,
+    perManager: true,
+    hangGrace: '500ms',
+    pingEvery: '1s',
+    pingTimeout: '1s',
+  };
+}
+
 /** Sets the soft limit of a resource of a running process, with util-linux's prlimit. @throws Error when it is gone */
 function limit(pid: number, resource: 'nofile' | 'as', value: string): void {
   execFileSync('prlimit', [`--pid=${pid}`, `--${resource}=${value}:`], { stdio: 'pipe' });
@@ -608,6 +719,13 @@ function describe({ id, method, protocol, faceplate, sentAtMs, settledAtMs, end 
 
 type ProcessFault = (typeof ANY_OF_PROCESS)[number];
 
+type ChassisFault = (typeof ANY_OF_CHASSIS)[number];
+
+const ANY_OF_CHASSIS = [
+  'chassis kill',
+  'chassis freeze',
+  'chassis out of memory',
+] as const satisfies readonly FaultKind[];
 const ANY_OF_PROCESS = ['kill', 'term', 'freeze'] as const satisfies readonly FaultKind[];
 /** Soft limit of open files, as on most machines. */
 const FILES_MAX = 1_024;
@@ -629,11 +747,14 @@ const FROZEN_MAX_MS = 6_000;
 const DOWN_MAX_MS = 4_000;
 const CONSUL_AWAY_MAX_MS = 8_000;
 const CUT_MAX_MS = 8_000;
-const ADMIN_MS = 10_000;
 const WHOLE_MS = 90_000;
 const LATE_MS = 2_000;
 const REST_MS = 10_000;
 const REST_WINDOWS_MAX = 9;
 const CALM_CALLS = 2_000;
+const CALM_INDEX_CALLS = 500;
+const INDEX_CLIENTS = 6;
+/** Managers keep 256 MiB free, and tell the rest in steps of 256 MiB. */
+const DISK_MIB = 640;
 /** Call ids are unique within one run of callers; a different seed keeps the two runs apart. */
 const CALM_SEED = 1_000;

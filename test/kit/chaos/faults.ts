@@ -15,6 +15,11 @@ import type { CallRecord } from '../cluster/callers.ts';
  * - drain: a manager is drained for a while.
  * - scale: the number of copies changes.
  * - roll: a rolling restart.
+ * - shard damaged, shard gone: a byte of a shard on the disk of a manager is another one, or a file of it is missing,
+ *   and its content server is killed, so that it is opened again.
+ * - source away: the folder from which the shards of an index version are fetched is missing.
+ * - index rollout: a version of an index is added and gets the calls, and the old one is removed.
+ * - leader kill: the leading master is killed while an index version is added.
  */
 export type FaultKind =
   | 'kill'
@@ -32,7 +37,12 @@ export type FaultKind =
   | 'cut'
   | 'drain'
   | 'scale'
-  | 'roll';
+  | 'roll'
+  | 'shard damaged'
+  | 'shard gone'
+  | 'source away'
+  | 'index rollout'
+  | 'leader kill';
 
 export interface Fault {
   readonly kind: FaultKind;
@@ -95,9 +105,34 @@ export function explains(
     case 'drain':
     case 'scale':
     case 'roll':
+    case 'shard damaged':
+    case 'shard gone':
+    case 'source away':
+    case 'index rollout':
+    case 'leader kill':
       return false;
   }
 }
+
+/**
+ * Whether the fault can be the reason why a call of an index failed. Its shards have replicas, and such calls can be
+ * repeated, so only what happens to the faceplate of the call explains a failure. A call that was in two copies of a
+ * content server when they were killed is refused for a while as one that kills them.
+ */
+export function explainsIndexCall({ kind, target, fromMs, untilMs }: Fault, call: FailedCall): boolean {
+  const { end, faceplate, sentAtMs, settledAtMs } = call;
+  if (end.ok || settledAtMs < fromMs) return false;
+  if (end.code === 'refused_as_poison') return ENDS_COPIES.has(kind) && sentAtMs <= untilMs + POISON_MS;
+  if (faceplate !== target || sentAtMs > untilMs + NOTICED_MS) return false;
+  // A connection that is at rest between two calls may be closed while the next call is on its way.
+  if (end.code === 'lost') return kind === 'kill' || kind === 'term' || kind === 'no files' || kind === 'freeze';
+  const isLate = end.code === 'timeout' || (end.code === 'incomplete' && end.message.includes('TIMED_OUT'));
+  return kind === 'freeze' && isLate;
+}
+
+const ENDS_COPIES: ReadonlySet<FaultKind> = new Set(['chassis kill', 'chassis freeze', 'shard damaged', 'shard gone']);
+/** Calls are refused for this time after the second death, and longer after more of them. */
+const POISON_MS = 120_000;
 
 /**
  * The fault as a faceplate notices it: one that is frozen meanwhile finds out when it wakes up, and may send calls

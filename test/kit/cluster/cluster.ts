@@ -43,6 +43,8 @@ export interface ClusterOptions {
   readonly hasProxies?: boolean;
   /** Gives each process a small file system for its data and its log, which can be filled up (`disks`). Needs root. */
   readonly hasSmallDisks?: boolean;
+  /** Their size; a manager fetches a shard only when 256 MiB stay free. */
+  readonly diskMiB?: number;
   /** Reports what has started, for people. */
   readonly onProgress?: (what: string) => void;
 }
@@ -267,7 +269,7 @@ class TestCluster implements Cluster {
     const host = await this.network.addHost(name);
     const directory = path.join(this.directory, name);
     mkdirSync(directory, { recursive: true });
-    if (this.#options.hasSmallDisks === true) this.disks.set(name, new SmallDisk(directory));
+    if (this.#options.hasSmallDisks === true) this.disks.set(name, new SmallDisk(directory, this.#options.diskMiB));
     const consuls = this.liars.length > 0 ? this.liars : this.consul.servers;
     const { settings = {}, deployments = [] } = this.#options;
     const text = {

@@ -8,12 +8,12 @@ export class SmallDisk {
   readonly directory: string;
   readonly #ballast: string;
 
-  /** Mounts it at `directory`. */
-  constructor(directory: string) {
+  /** Mounts it at `directory`. It uses memory for what is written. */
+  constructor(directory: string, sizeMiB: number = SIZE_MIB) {
     this.directory = directory;
     this.#ballast = path.join(directory, 'ballast');
     mkdirSync(directory, { recursive: true });
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m,mode=0700', 'katamari-test', directory]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeMiB}m,mode=0700`, 'katamari-test', directory]);
     mounted.add(this);
   }
 
@@ -23,7 +23,7 @@ export class SmallDisk {
     try {
       for (;;) {
         const { bavail, bsize } = statfsSync(this.directory);
-        const size = bavail * bsize;
+        const size = Math.min(bavail * bsize, PIECE_BYTES);
         writeFileSync(this.#ballast, size > block.length ? Buffer.alloc(size) : block, { flag: 'a' });
       }
     } catch (error) {
@@ -42,6 +42,8 @@ export class SmallDisk {
   }
 }
 
+const SIZE_MIB = 64;
+const PIECE_BYTES = 64 * 1024 * 1024;
 /** Unmounted at the latest with this process. */
 const mounted = new Set<SmallDisk>();
 process.once('exit', () => {

@@ -6,7 +6,6 @@ declare module '@20minutes/s3rver' {
       readonly address: string;
       readonly silent: boolean;
       readonly directory: string;
-      readonly configureBuckets: readonly { readonly name: string }[];
     });
     run(): Promise<{ readonly port: number }>;
     close(): Promise<void>;

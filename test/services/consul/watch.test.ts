@@ -141,6 +141,27 @@ for (const kind of CONSUL_KINDS) {
       expect(followed.resets.at(-1)).toBe(false);
     });
 
+    test('keeps what a Consul has lost until all is written back', async () => {
+      for (const letter of ['a', 'b', 'c']) await client.put(`lost/${letter}`, letter);
+      // High enough that an empty Consul starts below it.
+      for (let at = 0; at < 40; at++) await client.put('lost-index', String(at));
+      await client.put('begun', 'yes');
+      const options = { restoredKey: 'begun' };
+      followed = follow(client, 'lost/', options);
+      await until('the first state', () => followed?.states.length === 1);
+      await consul.kill();
+      await consul.start({ isEmpty: true });
+      await until('the reset', () => (followed?.watch.stats().resets ?? 0) > 0);
+      await client.put('lost/b', 'b2');
+      await until('what was written', () => followed?.states.at(-1)?.includes('b2') === true);
+      await client.put('lost/a', 'a');
+      await client.put('begun', 'yes');
+      await until('what was not written back to go', () => followed?.states.at(-1)?.includes('c=c') === false);
+      expect(followed.states.at(-1)).toBe('a=a b=b2');
+      // Never a part.
+      expect(followed.states.slice(0, -1).every((state) => /a=a/.test(state) && /c=c/.test(state))).toBe(true);
+    });
+
     test('ends with its signal and reports nothing more', async () => {
       const ended = follow(client, 'w7/');
       await ended.watch.ready;

@@ -32,7 +32,12 @@ describe('An HTTP source', () => {
       'deep/er/ü +&.txt': 'there',
       empty: '',
     });
-    expect((await fetching.fetch(`${source}/`, 'c.db')).files).toEqual({ '': 'one file' });
+    const lists = (): number => server.requests.filter((one) => one.path === '/wiki/shards.json').length;
+    const digest = (await fetching.inspect(source)).get('c.db') as string;
+    const before = lists();
+    expect((await fetching.fetch(`${source}/`, 'c.db', { digest })).files).toEqual({ '': 'one file' });
+    // Files are held to their SHA-256, so one look at the list is enough.
+    expect(lists() - before).toBe(1);
   });
 
   test('of which a connection breaks at every tenth of a file goes on where it broke', async () => {

@@ -1,46 +1,32 @@
-// Shards in S3: a real S3 server that checks signatures, and the places where credentials may be.
+// Shards in S3: real S3 servers that check signatures, and the places where credentials may be.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import S3rver from '@20minutes/s3rver';
 import { AwsV4Signer } from 'aws4fetch';
 import { AwsCredentials, awsRegion } from '../../../services/content/fetch/sources/aws-credentials.ts';
 import { TestEnvironment } from '../../kit/content/environment.ts';
+import { BreakingRelay } from '../../kit/content/breaking-relay.ts';
 import { Fetching } from '../../kit/content/fetching.ts';
 import { FileServer } from '../../kit/content/file-server.ts';
+import { S3_SERVERS, type S3Server, type S3ServerKind } from '../../kit/content/s3-servers.ts';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-/** The one user of the server. */
-const KEYS = { accessKeyId: 'S3RVER', secretAccessKey: 'S3RVER' };
 let folder: string;
-let server: S3rver;
-let endpoint: string;
 let fetching: Fetching;
 const environment = new TestEnvironment();
 
-beforeAll(async () => {
+beforeAll(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-s3-source-'));
-  const directory = path.join(folder, 'buckets');
-  const configureBuckets = [{ name: 'indices' }];
-  server = new S3rver({ port: 0, address: '127.0.0.1', silent: true, directory, configureBuckets });
-  const { port } = await server.run();
-  endpoint = `http://127.0.0.1:${port}`;
-  await put('wiki/a/words.txt', 'hello');
-  await put('wiki/a/deep/er/ü +=%(1)*!.txt', 'there');
-  await put('wiki/a-b/words.txt', 'another shard, whose name sorts before "a/"');
-  await put('wiki/c.db', 'one file');
-  await put('wiki/c.db2', 'another');
-  await put('wiki/_SUCCESS', '');
 });
-afterAll(async () => {
-  await server.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-beforeEach(() => {
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => environment.restore());
+
+/** Sets where the server is and how to sign, and nothing else of AWS. */
+function useServer(endpoint: string, { accessKeyId, secretAccessKey }: S3ServerKind['keys']): void {
   environment.set({
     AWS_ENDPOINT_URL: endpoint,
-    AWS_ACCESS_KEY_ID: KEYS.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: KEYS.secretAccessKey,
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
     AWS_EC2_METADATA_DISABLED: 'true',
     AWS_SHARED_CREDENTIALS_FILE: path.join(folder, 'no-credentials'),
     AWS_CONFIG_FILE: path.join(folder, 'no-config'),
@@ -48,72 +34,108 @@ beforeEach(() => {
     AWS_SESSION_TOKEN: undefined,
     AWS_REGION: undefined,
   });
-  fetching = new Fetching(path.join(folder, 'store'), ['s3://indices/'], { isHere: true });
-});
-afterEach(() => environment.restore());
-
-async function put(key: string, body: string): Promise<void> {
-  const path = key
-    .split('/')
-    .map((step) => encodeURIComponent(step).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`))
-    .join('/');
-  const url = `${endpoint}/indices/${path}`;
-  const signer = new AwsV4Signer({ method: 'PUT', url, service: 's3', region: 'us-east-1', body, ...KEYS });
-  const { headers } = await signer.sign();
-  const response = await fetch(url, { method: 'PUT', headers, body });
-  expect([key, response.status, await response.text()]).toEqual([key, 200, '']);
+  fetching = new Fetching(mkdtempSync(path.join(folder, 'store-')), ['s3://indices/'], { isHere: true });
 }
 
 const A = { 'words.txt': 'hello', 'deep/er/ü +=%(1)*!.txt': 'there' };
 
-describe('An S3 source', () => {
-  test('is listed and fetched', async () => {
-    expect([...(await fetching.inspect('s3://indices/wiki')).keys()]).toEqual(['a', 'a-b', 'c.db', 'c.db2']);
-    expect((await fetching.fetch('s3://indices/wiki/', 'a')).files).toEqual(A);
-    expect((await fetching.fetch('s3://indices/wiki', 'c.db')).files).toEqual({ '': 'one file' });
-  });
+for (const { name, keys, unknownKey, start } of S3_SERVERS) {
+  describe(`An S3 source on ${name}`, () => {
+    let server: S3Server;
+    beforeAll(async () => {
+      server = await start(path.join(folder, name));
+      await put('', '');
+      await put('wiki/a/words.txt', 'hello');
+      await put('wiki/a/deep/er/ü +=%(1)*!.txt', 'there');
+      await put('wiki/a-b/words.txt', 'another shard, whose name sorts before "a/"');
+      await put('wiki/c.db', 'one file');
+      await put('wiki/c.db2', 'another');
+      await put('wiki/_SUCCESS', '');
+    }, 60_000);
+    afterAll(async () => await server?.close());
+    beforeEach(() => useServer(server.endpoint, keys));
 
-  test('is read by the fetch process, which has the keys in its environment', async () => {
-    const apart = new Fetching(path.join(folder, 'apart'), ['s3://indices/wiki']);
-    expect((await apart.fetch('s3://indices/wiki', 'a')).files).toEqual(A);
-  });
+    /** Makes the bucket for ''. */
+    async function put(key: string, body: string): Promise<void> {
+      const path = key
+        .split('/')
+        .map((step) => encodeURIComponent(step).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`))
+        .join('/');
+      const url = `${server.endpoint}/indices${key === '' ? '' : `/${path}`}`;
+      const signer = new AwsV4Signer({ method: 'PUT', url, service: 's3', region: 'us-east-1', body, ...keys });
+      const { headers } = await signer.sign();
+      const response = await fetch(url, { method: 'PUT', headers, body });
+      expect([key, response.status, await response.text()]).toEqual([key, 200, '']);
+    }
 
-  test('that has changed since it was added is refused', async () => {
-    await put('fresh/a/words.txt', 'hello');
-    const digest = (await fetching.inspect('s3://indices/fresh')).get('a') as string;
-    await put('fresh/a/words.txt', 'Hello');
-    expect(await fetching.refusal('s3://indices/fresh', 'a', { digest })).toContain('has changed since it was added');
-  });
+    test('is listed and fetched', async () => {
+      expect([...(await fetching.inspect('s3://indices/wiki')).keys()]).toEqual(['a', 'a-b', 'c.db', 'c.db2']);
+      expect((await fetching.fetch('s3://indices/wiki/', 'a')).files).toEqual(A);
+      expect((await fetching.fetch('s3://indices/wiki', 'c.db')).files).toEqual({ '': 'one file' });
+    });
 
-  test.each<[string, Record<string, string | undefined>, string, string]>([
-    ['in no bucket', {}, 's3://nowhere/wiki', 's3://nowhere/wiki names a bucket that does not exist (NoSuchBucket)'],
-    ['without shards', {}, 's3://indices/none', 's3://indices/none is empty'],
-    ['of a bad name', {}, 's3://x/wiki', 'names no bucket'],
-    ['read with a wrong key', { AWS_ACCESS_KEY_ID: 'OTHER' }, 's3://indices/wiki', 'does not know the access key'],
-    [
-      'read with a wrong secret',
-      { AWS_SECRET_ACCESS_KEY: 'not-the-secret' },
-      's3://indices/wiki',
-      'the secret key of this manager does not fit its access key (SignatureDoesNotMatch)',
-    ],
-    [
-      'read without keys',
-      { AWS_ACCESS_KEY_ID: '' },
-      's3://indices/wiki',
-      'no credentials for S3: set AWS_ACCESS_KEY_ID',
-    ],
-    ['at a bad endpoint', { AWS_ENDPOINT_URL: 'localhost' }, 's3://indices/wiki', 'AWS_ENDPOINT_URL is no URL'],
-    ['at no endpoint', { AWS_ENDPOINT_URL: 'http://127.0.0.1:1' }, 's3://indices/wiki', 'cannot be reached: '],
-  ])('%s is refused in words without secrets', async (_, env, source, why) => {
-    environment.set(env);
-    const found = await fetching.inspect(source).then(
-      () => '',
-      (error: Error) => error.message,
-    );
-    expect(found).toContain(why);
-    expect(found).not.toMatch(/not-the-secret|S3RVER|Signature=|X-Amz/i);
+    test('is read by the fetch process, which has the keys in its environment', async () => {
+      const apart = new Fetching(mkdtempSync(path.join(folder, 'apart-')), ['s3://indices/wiki']);
+      expect((await apart.fetch('s3://indices/wiki', 'a')).files).toEqual(A);
+    });
+
+    test('whose connections break goes on where they broke', async () => {
+      const content = 'abcdefghij'.repeat(100_000);
+      await put('large/a/large.bin', content);
+      const relay = await BreakingRelay.start(server.endpoint, 100_000);
+      try {
+        environment.set({ AWS_ENDPOINT_URL: relay.url });
+        const digest = (await fetching.inspect('s3://indices/large')).get('a') as string;
+        relay.breaksLeft = 5;
+        const { files, progress } = await fetching.fetch('s3://indices/large', 'a', { digest });
+        expect(files['large.bin'] === content).toBe(true);
+        expect(relay.breaksLeft).toBe(0);
+        // No byte comes twice.
+        expect(progress.at(-1)).toBe(content.length);
+        expect(progress.every((done, at) => done >= (progress[at - 1] ?? 0))).toBe(true);
+      } finally {
+        await relay.close();
+      }
+    }, 60_000);
+
+    test('that has changed since it was added is refused', async () => {
+      await put('fresh/a/words.txt', 'hello');
+      const digest = (await fetching.inspect('s3://indices/fresh')).get('a') as string;
+      await put('fresh/a/words.txt', 'Hello');
+      expect(await fetching.refusal('s3://indices/fresh', 'a', { digest })).toContain('has changed since it was added');
+    });
+
+    test.each<[string, Record<string, string | undefined>, string, string]>([
+      ['in no bucket', {}, 's3://nowhere/wiki', 's3://nowhere/wiki names a bucket that does not exist (NoSuchBucket)'],
+      ['without shards', {}, 's3://indices/none', 's3://indices/none is empty'],
+      ['of a bad name', {}, 's3://x/wiki', 'names no bucket'],
+      ['read with a wrong key', { AWS_ACCESS_KEY_ID: 'OTHER' }, 's3://indices/wiki', unknownKey],
+      [
+        'read with a wrong secret',
+        { AWS_SECRET_ACCESS_KEY: 'not-the-secret' },
+        's3://indices/wiki',
+        'the secret key of this manager does not fit its access key (SignatureDoesNotMatch)',
+      ],
+      [
+        'read without keys',
+        { AWS_ACCESS_KEY_ID: '' },
+        's3://indices/wiki',
+        'no credentials for S3: set AWS_ACCESS_KEY_ID',
+      ],
+      ['at a bad endpoint', { AWS_ENDPOINT_URL: 'localhost' }, 's3://indices/wiki', 'AWS_ENDPOINT_URL is no URL'],
+      ['at no endpoint', { AWS_ENDPOINT_URL: 'http://127.0.0.1:1' }, 's3://indices/wiki', 'cannot be reached: '],
+    ])('%s is refused in words without secrets', async (_, env, source, why) => {
+      environment.set(env);
+      const found = await fetching.inspect(source).then(
+        () => '',
+        (error: Error) => error.message,
+      );
+      expect(found).toContain(why);
+      expect(found).not.toMatch(/not-the-secret|Signature=|X-Amz/i);
+      expect(found).not.toContain(keys.secretAccessKey);
+    });
   });
-});
+}
 
 describe('An S3 store', () => {
   let store: FileServer;
@@ -124,7 +146,7 @@ describe('An S3 store', () => {
     `<Contents><Key>${key}</Key><ETag>&quot;0123456789abcdef&quot;</ETag><Size>${bytes}</Size></Contents>`;
   beforeEach(async () => {
     store = await FileServer.start();
-    environment.set({ AWS_ENDPOINT_URL: store.url });
+    useServer(store.url, { accessKeyId: 'KEY', secretAccessKey: 'SECRET' });
   });
   afterEach(async () => await store.end());
 

@@ -50,18 +50,40 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
 
 const answer = (sink: CallSink): void => sink.reply({ isException: false, body: ONE, context: NO_REPLY_CONTEXT });
 
+function toolsOf(clock: ManualClock): GatherTools {
+  return {
+    clock,
+    deadlines: new DeadlineWheel(clock),
+    retries: new RetryBudget(clock),
+    hedges: new HedgeBudget(clock),
+    latencies: new RequestLatencies(),
+    statistics: new StatisticsCache(),
+    counts: new GatherCounts(),
+  };
+}
+
+/** Starts a call with 4 s. Returns its end, once it is there. */
+function start(tools: GatherTools, index: ServedIndex): ScatterEnd[] {
+  const { clock } = tools;
+  const ends: ScatterEnd[] = [];
+  const deadlineMs = clock.nowMs() + 4_000;
+  new Scatter(tools, {
+    index,
+    method: TOTAL,
+    places: [0, 1],
+    call: createCall({ service: 'w', method: 'total', args: new Uint8Array([0]), deadlineMs }),
+    argsFor: () => new Uint8Array([0]),
+    minCoverage: 1,
+    decode: () => undefined,
+    onEnd: (end) => ends.push(end),
+  }).start();
+  return ends;
+}
+
 describe('Calls of an index', () => {
   test('that are under way on a manager when it is killed all go to another one', () => {
     const clock = new ManualClock();
-    const tools: GatherTools = {
-      clock,
-      deadlines: new DeadlineWheel(clock),
-      retries: new RetryBudget(clock),
-      hedges: new HedgeBudget(clock),
-      latencies: new RequestLatencies(),
-      statistics: new StatisticsCache(),
-      counts: new GatherCounts(),
-    };
+    const tools = toolsOf(clock);
     let isWaiting = false;
     const waiting: CallSink[] = [];
     const first = serverOf('m1', (_, sink) => (isWaiting ? void waiting.push(sink) : answer(sink)));
@@ -69,25 +91,7 @@ describe('Calls of an index', () => {
       first,
       serverOf('m2', (_, sink) => answer(sink)),
     );
-    const call = (): ScatterEnd[] => {
-      const ends: ScatterEnd[] = [];
-      new Scatter(tools, {
-        index,
-        method: TOTAL,
-        places: [0, 1],
-        call: createCall({
-          service: 'w',
-          method: 'total',
-          args: new Uint8Array([0]),
-          deadlineMs: clock.nowMs() + 4_000,
-        }),
-        argsFor: () => new Uint8Array([0]),
-        minCoverage: 1,
-        decode: () => undefined,
-        onEnd: (end) => ends.push(end),
-      }).start();
-      return ends;
-    };
+    const call = (): ScatterEnd[] => start(tools, index);
     // Everyday traffic.
     for (let calls = 0; calls < 1_000; calls++) expect(call()).toMatchObject([{ kind: 'answered', missing: [] }]);
     isWaiting = true;
@@ -99,5 +103,23 @@ describe('Calls of an index', () => {
     expect(waiting.length).toBe(50);
     for (const sink of waiting) sink.fail(new KatamariError('resource_failed', 'm1 has gone'));
     expect(ends.map(([end]) => end?.kind === 'answered' && end.missing.length)).toEqual(ends.map(() => 0));
+  });
+
+  test('on a copy that hangs go to another manager, also when many do and when no times are known', () => {
+    const clock = new ManualClock();
+    const tools = toolsOf(clock);
+    const hanging = serverOf('m1', () => undefined);
+    const index = indexOf(
+      hanging,
+      serverOf('m2', (_, sink) => answer(sink)),
+    );
+    // More than the budget allows at once: one a second.
+    const ends = Array.from({ length: 3 }, () => {
+      hanging.inFlight = 0;
+      return start(tools, index);
+    });
+    expect(ends.flat()).toEqual([]);
+    for (let ms = 0; ms < 3_900; ms += 10) clock.advance(10);
+    for (const [end] of ends) expect(end).toMatchObject({ kind: 'answered', missing: [], hedged: 1 });
   });
 });

@@ -106,7 +106,7 @@ final class ShardSearch {
         });
   }
 
-  private Object[] column(TextShard shard, String field) throws IOException {
+  private Object[] column(TextShard shard, String field) throws BadQuery, IOException {
     boolean isOwn = field.equals(RankedHit.SCORE) || field.equals(RankedHit.DOCUMENT);
     return isOwn ? null : shard.column(field, end);
   }

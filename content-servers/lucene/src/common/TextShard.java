@@ -35,7 +35,7 @@ interface TextShard extends AutoCloseable {
   Map<String, List<Value>> fields(int document, Set<String> names) throws IOException;
 
   /** Returns what documents are sorted by: a String, Long, Double, byte[], or null for a document without the field. */
-  Object[] column(String field, SoftEnd end) throws IOException;
+  Object[] column(String field, SoftEnd end) throws BadQuery, IOException;
 
   /** Explains a score. Returns "" for a document that does not match. */
   Explained explain(String query, int document, Map<String, Long> statistics) throws BadQuery, IOException;

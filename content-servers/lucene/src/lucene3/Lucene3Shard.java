@@ -18,7 +18,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import java.util.concurrent.ConcurrentHashMap;
 import katamari.chassis.DamagedShardException;
 import katamari.chassis.OpenedShard;
 import katamari_search.BadQuery;
@@ -37,10 +36,12 @@ import org.apache.lucene.index.IndexFormatTooOldException;
 import org.apache.lucene.index.IndexReader;
 import org.apache.lucene.index.SegmentInfo;
 import org.apache.lucene.index.SegmentInfos;
+import org.apache.lucene.index.Term;
+import org.apache.lucene.index.TermDocs;
+import org.apache.lucene.index.TermEnum;
 import org.apache.lucene.search.BooleanQuery;
 import org.apache.lucene.search.Collector;
 import org.apache.lucene.search.Explanation;
-import org.apache.lucene.search.FieldCache;
 import org.apache.lucene.search.Filter;
 import org.apache.lucene.search.Query;
 import org.apache.lucene.search.QueryWrapperFilter;
@@ -59,7 +60,6 @@ final class Lucene3Shard implements TextShard {
   private final IndexReader reader;
   private final String field;
   private final Analyzer analyzer;
-  private final Map<String, Object[]> columns = new ConcurrentHashMap<>();
 
   private Lucene3Shard(IndexReader reader, String field, Analyzer analyzer) {
     this.reader = reader;
@@ -234,31 +234,33 @@ final class Lucene3Shard implements TextShard {
   }
 
   @Override
-  public Object[] column(String name, SoftEnd end) throws IOException {
-    Object[] known = columns.get(name);
-    if (known != null) return known;
-    Object[] column = readColumn(name, end);
-    columns.put(name, column);
-    return column;
+  public Object[] column(String name, SoftEnd end) throws BadQuery, IOException {
+    return SortColumns.ALL.of(this, name, reader.maxDoc(), (column) -> readColumn(name, column, end));
   }
 
   /** Reads the stored field; where no document has one, the indexed terms. */
-  private Object[] readColumn(String name, SoftEnd end) throws IOException {
-    Object[] column = new Object[reader.maxDoc()];
+  private void readColumn(String name, SortColumns.Column column, SoftEnd end) throws BadQuery, IOException {
     boolean isStored = false;
     FieldSelector only = only(Set.of(name));
-    for (int at = 0; at < column.length; at++) {
+    for (int at = 0; at < column.documents(); at++) {
       if (at % SLICE == 0) end.check();
       if (reader.isDeleted(at)) continue;
       Fieldable stored = reader.document(at, only).getFieldable(name);
       if (stored == null) continue;
-      column[at] = valueOf(stored);
+      column.set(at, valueOf(stored));
       isStored = true;
     }
-    if (isStored || !indexedFields(reader).contains(name)) return column;
-    String[] terms = FieldCache.DEFAULT.getStrings(reader, name);
-    System.arraycopy(terms, 0, column, 0, column.length);
-    return column;
+    if (isStored || !indexedFields(reader).contains(name)) return;
+    // Of several terms of a document, the last one counts.
+    try (TermEnum terms = reader.terms(new Term(name)); TermDocs documents = reader.termDocs()) {
+      for (Term term = terms.term(); term != null && term.field().equals(name); term = terms.term()) {
+        end.check();
+        column.count(term.text());
+        documents.seek(terms);
+        while (documents.next()) column.setAgain(documents.doc(), term.text());
+        if (!terms.next()) break;
+      }
+    }
   }
 
   @Override
@@ -271,6 +273,7 @@ final class Lucene3Shard implements TextShard {
 
   @Override
   public void close() throws IOException {
+    SortColumns.ALL.forget(this);
     reader.close();
     reader.directory().close();
   }

@@ -4,6 +4,7 @@ package katamari.lucene;
 
 import java.io.IOException;
 import java.util.Set;
+import katamari_search.BadQuery;
 import org.apache.lucene.index.DirectoryReader;
 import org.apache.lucene.index.DocValues;
 import org.apache.lucene.index.DocValuesType;
@@ -25,26 +26,25 @@ final class Lucene8Columns {
 
   private Lucene8Columns() {}
 
-  static Object[] read(DirectoryReader reader, String field, SoftEnd end) throws IOException {
-    Object[] column = new Object[reader.maxDoc()];
+  static void read(DirectoryReader reader, String field, SortColumns.Column column, SoftEnd end)
+      throws BadQuery, IOException {
     for (LeafReaderContext leaf : reader.leaves()) read(leaf.reader(), leaf.docBase, field, column, end);
-    return column;
   }
 
-  private static void read(LeafReader leaf, int base, String field, Object[] column, SoftEnd end)
-      throws IOException {
+  private static void read(LeafReader leaf, int base, String field, SortColumns.Column column, SoftEnd end)
+      throws BadQuery, IOException {
     FieldInfo info = leaf.getFieldInfos().fieldInfo(field);
     DocValuesType type = info == null ? DocValuesType.NONE : info.getDocValuesType();
     switch (type) {
       case SORTED:
         SortedDocValues one = DocValues.getSorted(leaf, field);
         for (int at = next(one, end); at >= 0; at = next(one, end))
-          column[base + at] = one.lookupOrd(one.ordValue()).utf8ToString();
+          column.set(base + at, one.lookupOrd(one.ordValue()).utf8ToString());
         break;
       case SORTED_SET:
         SortedSetDocValues many = DocValues.getSortedSet(leaf, field);
         for (int at = next(many, end); at >= 0; at = next(many, end))
-          column[base + at] = many.lookupOrd(many.nextOrd()).utf8ToString();
+          column.set(base + at, many.lookupOrd(many.nextOrd()).utf8ToString());
         break;
       case NUMERIC:
       case SORTED_NUMERIC:
@@ -56,18 +56,20 @@ final class Lucene8Columns {
   }
 
   /** Lucene keeps a double as a long, and does not say so. The stored field tells. */
-  private static void numbers(LeafReader leaf, int base, String field, boolean isPlain, Object[] column, SoftEnd end)
-      throws IOException {
+  private static void numbers(
+      LeafReader leaf, int base, String field, boolean isPlain, SortColumns.Column column, SoftEnd end)
+      throws BadQuery, IOException {
     Object sample = sample(leaf, field);
     SortedNumericDocValues values = DocValues.getSortedNumeric(leaf, field);
     for (int at = next(values, end); at >= 0; at = next(values, end)) {
       long bits = values.nextValue();
       if (sample instanceof Double)
-        column[base + at] = isPlain ? Double.longBitsToDouble(bits) : NumericUtils.sortableLongToDouble(bits);
+        column.set(base + at, isPlain ? Double.longBitsToDouble(bits) : NumericUtils.sortableLongToDouble(bits));
       else if (sample instanceof Float)
-        column[base + at] =
-            (double) (isPlain ? Float.intBitsToFloat((int) bits) : NumericUtils.sortableIntToFloat((int) bits));
-      else column[base + at] = bits;
+        column.set(
+            base + at,
+            (double) (isPlain ? Float.intBitsToFloat((int) bits) : NumericUtils.sortableIntToFloat((int) bits)));
+      else column.set(base + at, bits);
     }
   }
 
@@ -79,16 +81,16 @@ final class Lucene8Columns {
     return null;
   }
 
-  private static void stored(LeafReader leaf, int base, String field, Object[] column, SoftEnd end)
-      throws IOException {
+  private static void stored(LeafReader leaf, int base, String field, SortColumns.Column column, SoftEnd end)
+      throws BadQuery, IOException {
     Set<String> only = Set.of(field);
     for (int at = 0; at < leaf.maxDoc(); at++) {
       if (at % SLICE == 0) end.check();
       IndexableField stored = leaf.document(at, only).getField(field);
       if (stored == null) continue;
       BytesRef bytes = stored.binaryValue();
-      if (stored.numericValue() != null) column[base + at] = Values.normal(stored.numericValue());
-      else column[base + at] = bytes == null ? stored.stringValue() : BytesRef.deepCopyOf(bytes).bytes;
+      if (stored.numericValue() != null) column.set(base + at, Values.normal(stored.numericValue()));
+      else column.set(base + at, bytes == null ? stored.stringValue() : BytesRef.deepCopyOf(bytes).bytes);
     }
   }
 

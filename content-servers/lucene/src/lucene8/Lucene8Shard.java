@@ -15,7 +15,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Supplier;
 import katamari.chassis.DamagedShardException;
 import katamari.chassis.OpenedShard;
@@ -59,7 +58,6 @@ final class Lucene8Shard implements TextShard {
   private final Bits live;
   private final String field;
   private final Analyzer analyzer;
-  private final Map<String, Object[]> columns = new ConcurrentHashMap<>();
 
   private Lucene8Shard(DirectoryReader reader, String field, Analyzer analyzer) {
     this.reader = reader;
@@ -269,12 +267,8 @@ final class Lucene8Shard implements TextShard {
   }
 
   @Override
-  public Object[] column(String name, SoftEnd end) throws IOException {
-    Object[] known = columns.get(name);
-    if (known != null) return known;
-    Object[] column = Lucene8Columns.read(reader, name, end);
-    columns.put(name, column);
-    return column;
+  public Object[] column(String name, SoftEnd end) throws BadQuery, IOException {
+    return SortColumns.ALL.of(this, name, reader.maxDoc(), (column) -> Lucene8Columns.read(reader, name, column, end));
   }
 
   @Override
@@ -286,6 +280,7 @@ final class Lucene8Shard implements TextShard {
 
   @Override
   public void close() throws IOException {
+    SortColumns.ALL.forget(this);
     reader.close();
     reader.directory().close();
   }

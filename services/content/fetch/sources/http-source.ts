@@ -16,6 +16,7 @@ import {
 import { checkLength, refusalOf, request, type SourceAnswer } from './http-request.ts';
 
 export class HttpSource implements ShardSource {
+  readonly listsDigests: boolean = true;
   readonly #allowed: readonly string[];
   /** Strong ETags of files that this process has opened. */
   readonly #etags = new Map<string, string>();
