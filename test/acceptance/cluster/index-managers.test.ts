@@ -208,8 +208,8 @@ describe('Searches', () => {
           await (random.chance(0.5) ? one.stop() : one.kill());
           await more(callers, 200);
           await one.restart();
-          await wiki.untilReplicas(VERSION, SHARDS, 2);
           await untilUsed(one);
+          await wiki.untilComplete(VERSION);
           await more(callers, 200);
         }
         const duringMs = callers.p99Ms();

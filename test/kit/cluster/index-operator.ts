@@ -83,10 +83,35 @@ export class IndexOperator {
     );
   }
 
+  /**
+   * Waits until the managers themselves say that each shard has its replicas. Consul may still have what a manager
+   * said before it was killed.
+   */
+  async untilComplete(version: string): Promise<void> {
+    const asked = { token: this.#cluster.adminToken, name: this.#name, withShards: false };
+    let seen: unknown;
+    await until(
+      () => `${this.#name}@${version} to be complete, seen ${JSON.stringify(seen)}`,
+      async () => {
+        const { result, error } = await this.ask('KatamariIndices.getIndices', asked);
+        if (error !== undefined) throw new Error(error.message);
+        const found = (result as readonly IndexState[]).find((one) => one.version === version);
+        seen = found?.state;
+        return seen === 'COMPLETE';
+      },
+      UNTIL_MS,
+    );
+  }
+
   async #do(method: string, params: Readonly<Record<string, unknown>>): Promise<void> {
     const { error } = await this.ask(method, { token: this.#cluster.adminToken, ...params });
     if (error !== undefined) throw new Error(`${method}: ${error.message}`);
   }
+}
+
+interface IndexState {
+  readonly version: string;
+  readonly state: string;
 }
 
 /** `0-2,5` as numbers. */
