@@ -1,4 +1,4 @@
-// The leader is killed at each of its writes while an index is added, promoted and removed, before Consul gets the write
+// The leader is killed at each of its writes while an index is added, promoted and removed, before Consul has the write
 // and after; and its session is destroyed while indices are added. Whoever leads next brings it to the same end.
 
 import { mkdtempSync, rmSync } from 'node:fs';
