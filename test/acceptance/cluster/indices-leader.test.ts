@@ -1,5 +1,5 @@
-// The leader is killed at each of its writes while an index is added and removed, before Consul gets the write and
-// after. Whoever leads next brings it to the same end.
+// The leader is killed at each of its writes while an index is added, promoted and removed, before Consul has the write
+// and after; and its session is destroyed while indices are added. Whoever leads next brings it to the same end.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,8 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
 import { holdingsOf, indexKeys, liveFiles, servedOf } from '../../kit/cluster/index-view.ts';
-import { leadOf, ordersOf, seconds, untilSpread } from '../../kit/cluster/view.ts';
+import { leadOf, ordersOf, seconds, untilSpread, withoutSignature } from '../../kit/cluster/view.ts';
+import { sized } from '../../kit/cluster/whole-tests.ts';
 import { writeWords } from '../../kit/mesh/index-source.ts';
 import { fixture, jsonRpc, type JsonRpcAnswer } from '../../kit/mesh/mesh.ts';
 import { until } from '../../kit/tools/wait.ts';
@@ -37,8 +38,12 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 }, BUSY_MS);
 
-function ask(method: string, params: Readonly<Record<string, unknown>>): Promise<JsonRpcAnswer> {
-  return jsonRpc(`${cluster.faceplates[0]?.addresses.jsonRpc}/rpc`, method, params);
+function ask(
+  method: string,
+  params: Readonly<Record<string, unknown>>,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<JsonRpcAnswer> {
+  return jsonRpc(`${cluster.faceplates[0]?.addresses.jsonRpc}/rpc`, method, params, headers);
 }
 
 const asAdmin = async (method: string, params: object): Promise<void> => {
@@ -58,6 +63,7 @@ const add = (version: string): Promise<void> =>
     },
   });
 const remove = (version: string): Promise<void> => asAdmin('removeIndex', { name: 'wiki', version });
+const promote = (version: string): Promise<void> => asAdmin('promoteIndex', { name: 'wiki', version, force: false });
 
 /** Waits until the version is served as it is to be, and gets the calls. */
 async function untilAdded(version: string): Promise<void> {
@@ -68,6 +74,39 @@ async function untilAdded(version: string): Promise<void> {
   });
   await until('the right answer', async () => (await ask('wiki.total', { word: 'the' })).result === 3);
   await until('the route', async () => (await indexKeys(cluster)).some((key) => key.endsWith('routes/wiki')));
+}
+
+/** Waits until Consul has the route that gives all calls to the version. */
+async function untilPromoted(version: string): Promise<void> {
+  const route = async (): Promise<string> => {
+    const [entry] = (await (
+      await cluster.consul.ask('/v1/kv/katamari/test/routes/wiki?consistent')
+    ).json()) as readonly {
+      readonly Value: string;
+    }[];
+    return withoutSignature(Buffer.from(entry?.Value ?? '', 'base64').toString());
+  };
+  const wanted = JSON.stringify({ weights: { [version]: 100 } });
+  let seen = '';
+  await until(
+    () => `the route to ${version}, seen ${seen}`,
+    async () => (seen = await route()) === wanted,
+  );
+}
+
+/** Waits until nothing is left of one version, and the other is as it was. */
+async function untilOneLeft(left: string, removed: string): Promise<void> {
+  await until(`no key of ${removed}`, async () => (await indexKeys(cluster)).every((key) => !key.endsWith(removed)));
+  await until(`no order of ${removed}`, async () =>
+    [...(await ordersOf(cluster)).values()].every(({ shards = [] }) =>
+      shards.every(({ indexVersion }) => indexVersion === `wiki@${left}`),
+    ),
+  );
+  await until(`no manager to serve ${removed}`, async () =>
+    [...(await holdingsOf(cluster)).values()].every(
+      ({ serving }) => JSON.stringify(serving) === JSON.stringify({ [`wiki@${left}`]: '0-1' }),
+    ),
+  );
 }
 
 async function untilRemoved(): Promise<void> {
@@ -95,7 +134,7 @@ function armKill(number: number, isApplied: boolean): () => string | undefined {
   let killed: string | undefined;
   for (const proxy of cluster.liars) {
     proxy.onTransaction = (body) => {
-      if (!body.includes('/assignments/') && !body.includes('/indices/')) return undefined;
+      if (!['/assignments/', '/indices/', '/routes/'].some((folder) => body.includes(folder))) return undefined;
       if (++writes !== number) return undefined;
       return {
         isApplied,
@@ -114,10 +153,30 @@ function armKill(number: number, isApplied: boolean): () => string | undefined {
   };
 }
 
+/**
+ * Makes a change with a leader that is killed at write number `number`, and waits for its end. Returns whether one was
+ * killed.
+ */
+async function killedAt(
+  number: number,
+  isApplied: boolean,
+  change: () => Promise<void>,
+  end: () => Promise<void>,
+): Promise<boolean> {
+  const disarm = armKill(number, isApplied);
+  await change();
+  await end();
+  const killed = disarm();
+  if (killed === undefined) return false;
+  await cluster.process(killed).restart();
+  return true;
+}
+
 describe('A leader that is killed', () => {
   for (const isApplied of [false, true]) {
+    const when = isApplied ? 'after' : 'before';
     test(
-      `at each of its writes, ${isApplied ? 'after' : 'before'} Consul has it, changes no end`,
+      `at each of its writes, ${when} Consul has it, changes no end`,
       async () => {
         const kills: string[] = [];
         for (let number = 1, isLast = false; !isLast; number++) {
@@ -128,22 +187,77 @@ describe('A leader that is killed', () => {
             ['add', () => add(version), () => untilAdded(version)],
             ['remove', () => remove(version), untilRemoved],
           ] as const) {
-            const disarm = armKill(number, isApplied);
             const startedAt = performance.now();
-            await change();
-            await end();
-            const killed = disarm();
-            if (killed === undefined) continue;
+            if (!(await killedAt(number, isApplied, change, end))) continue;
             isLast = false;
             kills.push(`${what} ${number}: ${seconds(performance.now() - startedAt)}`);
-            await cluster.process(killed).restart();
           }
         }
-        console.log(`leader killed ${isApplied ? 'after' : 'before'} write ${kills.join(', ')}`);
+        console.log(`leader killed ${when} write ${kills.join(', ')}`);
         expect(kills.length).toBeGreaterThan(2);
         await untilNoFiles();
       },
       BUSY_MS,
     );
+
+    test(
+      `at each of its writes while a version gets the calls of another one, ${when} Consul has it, changes no end`,
+      async () => {
+        const first = '1.0.0';
+        await add(first);
+        await untilAdded(first);
+        const kills: string[] = [];
+        for (let number = 1, isLast = false; !isLast; number++) {
+          expect(number).toBeLessThan(WRITES_MAX);
+          const second = `2.0.${number}`;
+          isLast = true;
+          for (const [what, change, end] of [
+            // The leader promotes it when it has its replicas.
+            ['add and promote', () => add(second), () => untilAdded(second).then(() => untilPromoted(second))],
+            ['promote', () => promote(first), () => untilPromoted(first)],
+            ['remove', () => remove(second), () => untilOneLeft(first, second)],
+          ] as const) {
+            const startedAt = performance.now();
+            if (!(await killedAt(number, isApplied, change, end))) continue;
+            isLast = false;
+            kills.push(`${what} ${number}: ${seconds(performance.now() - startedAt)}`);
+          }
+          expect((await ask('wiki.total', { word: 'the' })).result).toBe(3);
+        }
+        console.log(`leader killed ${when} write ${kills.join(', ')}`);
+        expect(kills.length).toBeGreaterThan(2);
+        await remove(first);
+        await untilRemoved();
+        await untilNoFiles();
+      },
+      BUSY_MS,
+    );
   }
+});
+
+describe('A leader whose session is destroyed', () => {
+  test(
+    'after each of many adds completes all of them',
+    async () => {
+      const versions = Array.from({ length: sized(25, 8) }, (_, at) => `3.0.${at}`);
+      const startedAt = performance.now();
+      for (const version of versions) {
+        await add(version);
+        const { session } = await until('a leader', () => leadOf(cluster));
+        const { status } = await cluster.consul.ask(`/v1/session/destroy/${session}`, { method: 'PUT' });
+        expect(status).toBe(200);
+      }
+      for (const version of versions) await untilAdded(version);
+      console.log(
+        `${versions.length} adds and destroyed sessions: all complete ${seconds(performance.now() - startedAt)} after the first`,
+      );
+      await until('every process to serve them', async () => {
+        const answers = versions.map((version) =>
+          ask('wiki.total', { word: 'the' }, { 'katamari-version': version }).then(({ result }) => result),
+        );
+        return (await Promise.all(answers)).every((total) => total === 3);
+      });
+    },
+    BUSY_MS,
+  );
 });

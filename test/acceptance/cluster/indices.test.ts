@@ -2,7 +2,7 @@
 // without pause while managers are killed, frozen, cut off, stopped and added, and while versions change. The right
 // answer is known, and every call gets it.
 
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -13,6 +13,7 @@ import { holdingsOf, indexKeys, katamariIndex, liveFiles, servedOf } from '../..
 import { LinkRelay } from '../../kit/cluster/link-relay.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
 import { seconds, untilSpread } from '../../kit/cluster/view.ts';
+import { sized } from '../../kit/cluster/whole-tests.ts';
 import { writeWords } from '../../kit/mesh/index-source.ts';
 import { fixture, jsonRpc } from '../../kit/mesh/mesh.ts';
 import { Random } from '../../kit/tools/random.ts';
@@ -22,6 +23,7 @@ import { until } from '../../kit/tools/wait.ts';
 const BUSY_MS = 120_000;
 const WIKI = 'wiki@1.0.0';
 const LINK_PORT = 9070;
+const CUTS = sized(50, 20);
 const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 const random = new Random(seed);
 
@@ -36,7 +38,6 @@ beforeAll(async () => {
   console.log(`seed ${seed}`);
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-indices-'));
   for (const version of ['one', 'two', 'broken']) totals[version] = writeIndex(version);
-  writeWords(path.join(folder, 'tiny'), { a: 'the end' });
   writeFileSync(path.join(folder, 'broken/c/damaged'), '');
   // The faceplate reaches the first manager through the relay.
   const relayed = `127.${random.between(1, 254)}.${random.between(0, 254)}.250`;
@@ -188,17 +189,17 @@ describe('An index on two managers', () => {
   );
 
   test(
-    'answers every call while the link to one manager breaks 20 times',
+    `answers every call while the link to one manager breaks ${CUTS} times`,
     async () => {
       startCallers('one');
       await untilUsed(manager(1));
-      for (let cuts = 0; cuts < 20; cuts++) {
+      for (let cuts = 0; cuts < CUTS; cuts++) {
         relay.cut();
         await more(random.between(5, 50));
         relay.heal();
         await untilUsed(manager(1));
       }
-      console.log(`20 broken links: ${callers?.line}`);
+      console.log(`${CUTS} broken links: ${callers?.line}`);
       expectAllRight();
     },
     BUSY_MS,
@@ -342,58 +343,6 @@ describe('An index on more managers', () => {
   );
 });
 
-describe('Twenty indices that come and go', () => {
-  test(
-    'leave nothing in the processes, and a mesh at rest writes nothing',
-    async () => {
-      const watched = cluster.processes.filter(({ isRunning }) => isRunning);
-      await addAndRemove(0);
-      await atRest();
-      const before = watched.map(({ pid }) => filesOf(pid));
-      for (let number = 1; number <= 20; number++) await addAndRemove(number);
-      await atRest();
-      const after = watched.map(({ pid }) => filesOf(pid));
-      console.log(`open files by process: ${before.join(' ')} -> ${after.join(' ')}`);
-      after.forEach((count, at) => expect(count).toBeLessThanOrEqual((before[at] as number) + FILES_MORE_MAX));
-    },
-    BUSY_MS,
-  );
-});
-
-async function addAndRemove(number: number): Promise<void> {
-  const url = `${cluster.faceplates[0]?.addresses.jsonRpc}/rpc`;
-  const [name, version, token] = [`x${number % 3}`, `1.0.${number}`, cluster.adminToken];
-  const source = pathToFileURL(path.join(folder, 'tiny')).href;
-  const index = { name, version, source, contentService: 'Words', replicas: 2, promoteAtReplicas: 1 };
-  expect((await jsonRpc(url, 'KatamariIndices.addIndex', { token, index })).error).toBeUndefined();
-  await until('the index to answer', async () => {
-    return (await jsonRpc(url, `${name}.total`, { word: 'the' })).result === 1;
-  });
-  expect((await jsonRpc(url, 'KatamariIndices.removeIndex', { token, name, version })).error).toBeUndefined();
-}
-
-/** Waits until nothing of the short indices is left, and Consul has not been written for a while. */
-async function atRest(): Promise<void> {
-  await until('the managers to be done', async () =>
-    [...(await holdingsOf(cluster)).values()].every(
-      ({ serving, onDisk }) => ![...Object.keys(serving), ...Object.keys(onDisk)].some((id) => id.startsWith('x')),
-    ),
-  );
-  const index = async (): Promise<string> =>
-    (await cluster.consul.ask('/v1/kv/katamari/test/?recurse&consistent')).headers.get('x-consul-index') ?? '';
-  let [last, sinceMs] = [await index(), performance.now()];
-  await until('Consul to be left alone', async () => {
-    const now = await index();
-    if (now !== last) [last, sinceMs] = [now, performance.now()];
-    return performance.now() - sinceMs > REST_MS;
-  });
-}
-
-/** Open files and sockets of a process. */
-function filesOf(pid: number): number {
-  return readdirSync(`/proc/${pid}/fd`).length;
-}
-
 /** A new leader waits longer for missing managers. */
 async function untilSettled(): Promise<void> {
   const uptimes = () => Promise.all(cluster.masters.map(async (master) => (await master.status()).uptimeMs));
@@ -401,6 +350,3 @@ async function untilSettled(): Promise<void> {
 }
 
 const SETTLE_MS = 16_000;
-const REST_MS = 3_000;
-/** Connections between calls come and go. */
-const FILES_MORE_MAX = 6;

@@ -12,6 +12,11 @@ export interface Lead {
   readonly term: number;
 }
 
+export interface HeldLead extends Lead {
+  /** Id of the session that holds the lock. */
+  readonly session: string;
+}
+
 /** A raw entry of Consul's key-value store. */
 interface Entry {
   readonly Key: string;
@@ -23,10 +28,10 @@ interface Entry {
 const KEYS = keysOf('test');
 
 /** The holder of the leader lock; undefined while there is none. */
-export async function leadOf(cluster: Cluster): Promise<Lead | undefined> {
+export async function leadOf(cluster: Cluster): Promise<HeldLead | undefined> {
   const [entry] = await entriesOf(cluster, KEYS.leader);
   if (entry?.Session === undefined) return undefined;
-  return { name: (textOf(entry) as Lead).name, term: entry.LockIndex };
+  return { name: (textOf(entry) as Lead).name, term: entry.LockIndex, session: entry.Session };
 }
 
 /** The current assignments by manager. */
