@@ -5,7 +5,7 @@
 import { CallSignal, type DeadlineWheel } from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock, type RetryBudget } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
-import { readApplicationException, type Method } from '../../core/thrift/mod.ts';
+import { APPLICATION_EXCEPTION, readApplicationException, type Method } from '../../core/thrift/mod.ts';
 import { Alarm } from './alarm.ts';
 import { type Lack, LACK, type MissingShard } from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
@@ -109,7 +109,12 @@ export class Scatter {
   answered(request: ShardRequest, reply: Reply): void {
     if (this.#isEnded) return;
     const { body, isException } = reply;
-    if (isException) return this.lost(request, { lack: LACK.failed, why: messageOf(body), mayRetry: false });
+    if (isException) {
+      const { message, type } = exceptionIn(body);
+      // The files of this replica may be damaged.
+      const mayRetry = type === APPLICATION_EXCEPTION.internalError;
+      return this.lost(request, { lack: LACK.failed, why: message, mayRetry });
+    }
     const hasValue = body[0] !== 0;
     if (hasValue && (body[1] !== 0 || body[2] !== 0)) return this.#end({ kind: 'exception', reply });
     const { manager } = request.holder;
@@ -406,12 +411,12 @@ function requestCall(
   };
 }
 
-/** The message of a TApplicationException, which a content server may have written wrongly. */
-function messageOf(body: Uint8Array): string {
+/** A TApplicationException, which a content server may have written wrongly. */
+function exceptionIn(body: Uint8Array): { readonly message: string; readonly type: number } {
   try {
-    return readApplicationException(body).message;
+    return readApplicationException(body);
   } catch {
-    return 'it sent an exception that cannot be decoded';
+    return { message: 'it sent an exception that cannot be decoded', type: 0 };
   }
 }
 

@@ -4,7 +4,12 @@ import { encodeStruct, parseIdl } from '../../../core/idl/mod.ts';
 import { DeadlineWheel } from '../../../core/link/mod.ts';
 import { KatamariError, RetryBudget } from '../../../core/mod.ts';
 import { createCall, NO_REPLY_CONTEXT, type CallSink, type Send } from '../../../core/rpc/mod.ts';
-import type { Interface, Method } from '../../../core/thrift/mod.ts';
+import {
+  APPLICATION_EXCEPTION,
+  writeApplicationException,
+  type Interface,
+  type Method,
+} from '../../../core/thrift/mod.ts';
 import { GatherCounts } from '../../../services/gather/gather-counts.ts';
 import { HedgeBudget } from '../../../services/gather/hedge-budget.ts';
 import { RequestLatencies } from '../../../services/gather/latencies.ts';
@@ -50,18 +55,39 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
 
 const answer = (sink: CallSink): void => sink.reply({ isException: false, body: ONE, context: NO_REPLY_CONTEXT });
 
+function toolsOf(clock: ManualClock): GatherTools {
+  return {
+    clock,
+    deadlines: new DeadlineWheel(clock),
+    retries: new RetryBudget(clock),
+    hedges: new HedgeBudget(clock),
+    latencies: new RequestLatencies(),
+    statistics: new StatisticsCache(),
+    counts: new GatherCounts(),
+  };
+}
+
+/** Starts a call of all shards. Returns how it ends, once it has. */
+function gather(tools: GatherTools, index: ServedIndex, clock: ManualClock, minCoverage = 1): ScatterEnd[] {
+  const ends: ScatterEnd[] = [];
+  const args = new Uint8Array([0]);
+  new Scatter(tools, {
+    index,
+    method: TOTAL,
+    places: [0, 1],
+    call: createCall({ service: 'w', method: 'total', args, deadlineMs: clock.nowMs() + 4_000 }),
+    argsFor: () => args,
+    minCoverage,
+    decode: () => undefined,
+    onEnd: (end) => ends.push(end),
+  }).start();
+  return ends;
+}
+
 describe('Calls of an index', () => {
   test('that are under way on a manager when it is killed all go to another one', () => {
     const clock = new ManualClock();
-    const tools: GatherTools = {
-      clock,
-      deadlines: new DeadlineWheel(clock),
-      retries: new RetryBudget(clock),
-      hedges: new HedgeBudget(clock),
-      latencies: new RequestLatencies(),
-      statistics: new StatisticsCache(),
-      counts: new GatherCounts(),
-    };
+    const tools = toolsOf(clock);
     let isWaiting = false;
     const waiting: CallSink[] = [];
     const first = serverOf('m1', (_, sink) => (isWaiting ? void waiting.push(sink) : answer(sink)));
@@ -69,25 +95,7 @@ describe('Calls of an index', () => {
       first,
       serverOf('m2', (_, sink) => answer(sink)),
     );
-    const call = (): ScatterEnd[] => {
-      const ends: ScatterEnd[] = [];
-      new Scatter(tools, {
-        index,
-        method: TOTAL,
-        places: [0, 1],
-        call: createCall({
-          service: 'w',
-          method: 'total',
-          args: new Uint8Array([0]),
-          deadlineMs: clock.nowMs() + 4_000,
-        }),
-        argsFor: () => new Uint8Array([0]),
-        minCoverage: 1,
-        decode: () => undefined,
-        onEnd: (end) => ends.push(end),
-      }).start();
-      return ends;
-    };
+    const call = (): ScatterEnd[] => gather(tools, index, clock);
     // Everyday traffic.
     for (let calls = 0; calls < 1_000; calls++) expect(call()).toMatchObject([{ kind: 'answered', missing: [] }]);
     isWaiting = true;
@@ -99,5 +107,19 @@ describe('Calls of an index', () => {
     expect(waiting.length).toBe(50);
     for (const sink of waiting) sink.fail(new KatamariError('resource_failed', 'm1 has gone'));
     expect(ends.map(([end]) => end?.kind === 'answered' && end.missing.length)).toEqual(ends.map(() => 0));
+  });
+
+  test('go to another manager when a content server fails, and not when it refuses them', () => {
+    const clock = new ManualClock();
+    const ends = [APPLICATION_EXCEPTION.internalError, APPLICATION_EXCEPTION.unknownMethod].map((type) => {
+      const body = writeApplicationException('it broke', type);
+      const bad = serverOf('m1', (_, sink) => sink.reply({ isException: true, body, context: NO_REPLY_CONTEXT }));
+      const good = serverOf('m2', (_, sink) => answer(sink));
+      return gather(toolsOf(clock), indexOf(bad, good), clock)[0];
+    });
+    expect(ends).toMatchObject([
+      { kind: 'answered', missing: [], retried: 1 },
+      { kind: 'answered', answers: [], retried: 0, missing: [{ why: 'it broke' }, { why: 'it broke' }] },
+    ]);
   });
 });
