@@ -35,6 +35,11 @@ export class IndexCatalog {
   #records: ReadonlyMap<string, IndexRecord> = new Map();
   /** Versions whose manifest is known. */
   #indices: ReadonlyMap<string, KnownIndex> = new Map();
+  /** Records that Consul has lost and not back yet. */
+  #unrestored = new Map<string, IndexRecord>();
+  /** Some of the lost records are back. */
+  #isRestoring = false;
+  #stopTimer: () => void = () => undefined;
   /** Ends the reading of manifests for older records. */
   #work = new AbortController();
 
@@ -69,7 +74,6 @@ export class IndexCatalog {
       client,
       prefix,
       (entries, { isAfterReset }) => {
-        if (entries.size === 0 && isAfterReset && this.#records.size > 0) return;
         const found = readRecords(INDEX, prefix, entries, {
           cache: this.#cache,
           onInvalid: (name, error) => events.add('consul_lost', `indices/${name}`, `ignored: ${error.message}`),
@@ -83,7 +87,7 @@ export class IndexCatalog {
           const before = this.#records.get(name.replace('/', '@'));
           return before === undefined ? [] : [[idOf(before), before]];
         });
-        this.#set(new Map(valid));
+        this.#takeWatched(new Map(valid), isAfterReset);
       },
       { signal: this.#end.signal, onAnswer: reachability.answered, onError: reachability.failed, clock },
     );
@@ -93,6 +97,33 @@ export class IndexCatalog {
   close(): void {
     this.#end.abort();
     this.#work.abort();
+    this.#stopTimer();
+  }
+
+  /**
+   * Takes the records of Consul. When it has lost its data, masters restore one record after the other: those that are
+   * not back yet stay as they were.
+   */
+  #takeWatched(found: ReadonlyMap<string, IndexRecord>, isAfterReset: boolean): void {
+    if (isAfterReset) this.#unrestored = new Map(this.#records);
+    for (const id of found.keys()) this.#unrestored.delete(id);
+    if (this.#unrestored.size === 0) this.#stopRestoring();
+    else if (found.size > 0 && !this.#isRestoring) {
+      this.#isRestoring = true;
+      const stop = this.#options.clock.after(RESTORE_MS, () => {
+        this.#stopRestoring();
+        const left = [...this.#records].filter(([id]) => !this.#unrestored.has(id));
+        this.#unrestored.clear();
+        this.#set(new Map(left));
+      });
+      this.#stopTimer = stop;
+    }
+    this.#set(new Map([...this.#unrestored, ...found]));
+  }
+
+  #stopRestoring(): void {
+    this.#isRestoring = false;
+    this.#stopTimer();
   }
 
   #set(records: ReadonlyMap<string, IndexRecord>): void {
@@ -166,6 +197,8 @@ function keyOf({ name, version }: IndexRecord): string {
   return `${name}/${version}`;
 }
 
+/** From the first record that is back, how long the others are waited for. */
+const RESTORE_MS = 60_000;
 const READS_MAX = 8;
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 30_000;

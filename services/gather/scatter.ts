@@ -15,6 +15,7 @@ import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, HEDGE_MIN_MS, TRIES_MAX } from './l
 import { planRequests, type PlannedRequest } from './plan.ts';
 import type { ShardServer, ServedIndex } from './shard-map.ts';
 import { type ShardAnswer, ShardGroup } from './shard-group.ts';
+import type { ReplicaWaits } from './replica-waits.ts';
 import type { StatisticsCache } from './statistics-cache.ts';
 
 /** What all gathered calls of a process share. */
@@ -25,6 +26,7 @@ export interface GatherTools {
   readonly hedges: HedgeBudget;
   readonly latencies: RequestLatencies;
   readonly statistics: StatisticsCache;
+  readonly replicaWaits: ReplicaWaits;
   readonly counts: GatherCounts;
 }
 
@@ -73,6 +75,9 @@ export class Scatter {
   readonly #answers: ShardAnswer[] = [];
   readonly #missing: MissingShard[] = [];
   readonly #groups = new Set<ShardGroup>();
+  /** Shards that wait for a replica, and what ends their wait. */
+  readonly #waits = new Map<() => void, LostTry & { readonly places: readonly number[] }>();
+  #index: ServedIndex;
   /** Managers that were asked for a shard, by place. */
   readonly #asked = new Map<number, Set<ShardServer>>();
   readonly #endAlarm: Alarm;
@@ -89,6 +94,7 @@ export class Scatter {
     this.tools = tools;
     this.options = options;
     this.#open = options.places.length;
+    this.#index = options.index;
     this.#endAlarm = new Alarm(options.call.deadlineMs, () => this.#finish());
   }
 
@@ -167,8 +173,8 @@ export class Scatter {
   hedge(request: ShardRequest): void {
     const { group, places } = request;
     if (this.#isEnded || group.isHedged) return;
-    const { index, call } = this.options;
-    const { requests, unplaced } = planRequests(index, places, call.key, (holder, place) =>
+    const { call } = this.options;
+    const { requests, unplaced } = planRequests(this.#index, places, call.key, (holder, place) =>
       this.#mayAsk(holder, place),
     );
     if (unplaced.length > 0 || !this.tools.hedges.take(requests.length)) return;
@@ -197,16 +203,16 @@ export class Scatter {
   /** Asks for shards. @param before the failure of an earlier try */
   #request(places: readonly number[], before: LostTry | undefined): void {
     const { index, call } = this.options;
-    const plan = planRequests(index, places, call.key, (holder, place) => this.#mayAsk(holder, place));
+    const plan = planRequests(this.#index, places, call.key, (holder, place) => this.#mayAsk(holder, place));
     const again =
       before?.isOfCopy === true && plan.unplaced.length > 0
-        ? planRequests(index, plan.unplaced, call.key, () => true)
+        ? planRequests(this.#index, plan.unplaced, call.key, () => true)
         : { requests: [], unplaced: plan.unplaced };
-    if (again.unplaced.length > 0) {
-      const { lack = LACK.noReplica, why = 'no manager that can be reached serves it' } = before ?? {};
-      this.#giveUp(again.unplaced, lack, why);
-    }
+    if (again.unplaced.length > 0) this.#waitFor(again.unplaced, before ?? NEVER_ASKED);
     const requests = [...plan.requests, ...again.requests];
+    if (this.tools.replicaWaits.hasMissing)
+      for (const one of requests)
+        this.tools.replicaWaits.found(one.places.map((place) => index.names[place] as string));
     if (before === undefined) this.options.checkRequests?.(requests.length);
     this.tools.hedges.sent(requests.length);
     if (before === undefined) this.tools.retries.called(requests.length);
@@ -229,6 +235,29 @@ export class Scatter {
     return new ShardRequest(this, group, planned);
   }
 
+  /** Waits for replicas of the shards that no manager serves now, and gives up the others. */
+  #waitFor(places: readonly number[], before: LostTry): void {
+    const { index, call } = this.options;
+    const { replicaWaits } = this.tools;
+    const isWaiting = (place: number): boolean =>
+      !call.doNotQueue &&
+      this.#index.holders[place]?.some(({ isReachable }) => isReachable) !== true &&
+      replicaWaits.mayWait(index.names[place] as string);
+    const waiting = places.filter(isWaiting);
+    const others = places.filter((place) => !waiting.includes(place));
+    if (others.length > 0) this.#giveUp(others, before.lack, before.why);
+    if (waiting.length === 0) return;
+    const stop = replicaWaits.add(() => {
+      this.#waits.delete(stop);
+      this.#index = index.again() ?? this.#index;
+      // A manager that has come back may be asked again.
+      for (const place of waiting) this.#asked.delete(place);
+      this.#request(waiting, before);
+      this.#check();
+    });
+    this.#waits.set(stop, { ...before, places: waiting });
+  }
+
   #mayAsk(holder: ShardServer, place: number): boolean {
     return this.#asked.get(place)?.has(holder) !== true;
   }
@@ -246,6 +275,9 @@ export class Scatter {
     // So many shards cannot be reached any more, unless one of them is enough.
     const isLost = isEnough === undefined && this.#answered + this.#open < wanted;
     if (this.#open === 0 || isLost) return this.#finish();
+    // Who needs no more shards does not wait for replicas.
+    if (this.#waits.size > 0 && this.#groups.size === 0 && this.#answered > 0 && this.#answered >= wanted)
+      return this.#finish();
     if (this.#extraAlarm !== undefined || this.#answered === 0 || this.#answered < wanted) return;
     const { clock, deadlines } = this.tools;
     const nowMs = clock.nowMs();
@@ -259,6 +291,7 @@ export class Scatter {
       const { why, lack } = group.openAs();
       this.#giveUp(group.places, lack, why);
     }
+    for (const { places, lack, why } of this.#waits.values()) this.#giveUp(places, lack, why);
     const { length } = this.#answers;
     if (length > 1) this.#answers.sort((a, b) => (a.places[0] as number) - (b.places[0] as number));
     this.#end({
@@ -281,6 +314,8 @@ export class Scatter {
     deadlines.remove(this.#endAlarm);
     if (this.#extraAlarm !== undefined) deadlines.remove(this.#extraAlarm);
     this.options.call.signal?.removeEventListener('abort', this.#onCallerGone);
+    for (const stop of this.#waits.keys()) stop();
+    this.#waits.clear();
     for (const group of this.#groups) group.cancel();
     this.#groups.clear();
     this.options.onEnd(end);
@@ -307,6 +342,13 @@ interface LostTry {
   /** Whether another copy of the same manager may answer. */
   readonly isOfCopy: boolean;
 }
+
+const NEVER_ASKED: LostTry = {
+  lack: LACK.noReplica,
+  why: 'no manager that can be reached serves it',
+  tries: 0,
+  isOfCopy: false,
+};
 
 /** One request to one manager. */
 class ShardRequest implements CallSink {

@@ -228,10 +228,10 @@ function appended(struct: StructType, args: Uint8Array, fields: Readonly<Record<
   return Buffer.concat([args.subarray(0, -1), more]);
 }
 
-/** `Service@version` of the content server. */
-function serverOf({ managers }: ServedIndex): string {
-  const details = managers[0]?.offer.details;
-  return details === undefined ? '' : `${details.service}@${details.version}`;
+/** `Service@version` of each content server of the shards, which may count otherwise in other versions. */
+export function serverOf({ managers }: Pick<ServedIndex, 'managers'>): string {
+  const names = managers.map(({ offer: { details } }) => `${details.service}@${details.version}`);
+  return [...new Set(names)].sort().join(' ');
 }
 
 /** @throws KatamariError bad_request */

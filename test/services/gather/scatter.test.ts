@@ -12,8 +12,10 @@ import {
 } from '../../../core/thrift/mod.ts';
 import { GatherCounts } from '../../../services/gather/gather-counts.ts';
 import { HedgeBudget } from '../../../services/gather/hedge-budget.ts';
+import { ReplicaWaits } from '../../../services/gather/replica-waits.ts';
 import { RequestLatencies } from '../../../services/gather/latencies.ts';
 import { Scatter, type GatherTools, type ScatterEnd } from '../../../services/gather/scatter.ts';
+import { serverOf as serversKeyOf } from '../../../services/gather/search-call.ts';
 import { ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
 import { StatisticsCache } from '../../../services/gather/statistics-cache.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
@@ -50,6 +52,7 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
     placeOf: new Map(NAMES.map((name, place) => [name, place])),
     holders: NAMES.map(() => managers),
     managers,
+    again: () => undefined,
   };
 }
 
@@ -63,6 +66,7 @@ function toolsOf(clock: ManualClock): GatherTools {
     hedges: new HedgeBudget(clock),
     latencies: new RequestLatencies(),
     statistics: new StatisticsCache(),
+    replicaWaits: new ReplicaWaits(clock),
     counts: new GatherCounts(),
   };
 }
@@ -121,5 +125,46 @@ describe('Calls of an index', () => {
       { kind: 'answered', missing: [], retried: 1 },
       { kind: 'answered', answers: [], retried: 0, missing: [{ why: 'it broke' }, { why: 'it broke' }] },
     ]);
+  });
+
+  test('wait for a replica of a shard that no manager serves, within their deadline', () => {
+    const clock = new ManualClock();
+    const tools = toolsOf(clock);
+    const good = serverOf('m1', (_, sink) => answer(sink));
+    let now: ServedIndex = indexOf();
+    const gone: ServedIndex = { ...now, again: () => now };
+    const waiting = gather(tools, gone, clock);
+    tools.replicaWaits.changed();
+    expect(waiting).toEqual([]);
+    now = indexOf(good);
+    tools.replicaWaits.changed();
+    expect(waiting).toMatchObject([{ kind: 'answered', missing: [] }]);
+    now = gone;
+    const late = gather(tools, gone, clock);
+    clock.advance(3_999);
+    expect(late).toEqual([]);
+    clock.advance(1_000);
+    const lost = NAMES.map((shard) => ({ shard, lack: 1, why: 'no manager that can be reached serves it' }));
+    expect(late).toMatchObject([{ kind: 'answered', answers: [], missing: lost }]);
+    // It has been missing for long: nobody waits in vain for it.
+    clock.advance(60_000);
+    expect(gather(tools, gone, clock)).toMatchObject([{ missing: lost }]);
+  });
+
+  test('do not wait for a replica that they can do without', () => {
+    const clock = new ManualClock();
+    const good = serverOf('m1', (_, sink) => answer(sink));
+    const index = { ...indexOf(good), holders: [[good], []] };
+    expect(gather(toolsOf(clock), index, clock, 0.5)).toMatchObject([{ missing: [{ shard: NAMES[1], lack: 1 }] }]);
+  });
+});
+
+describe('Kept statistics', () => {
+  test('are those of the versions of all content servers', () => {
+    const [one, two] = [serverOf('m1', () => undefined), serverOf('m2', () => undefined)];
+    two.offer = { ...two.offer, details: { ...two.offer.details, version: '2.0.0' } };
+    expect(serversKeyOf(indexOf(one, two))).toBe('Words@1.0.0 Words@2.0.0');
+    expect(serversKeyOf(indexOf(two, one))).toBe('Words@1.0.0 Words@2.0.0');
+    expect(serversKeyOf(indexOf(one))).toBe('Words@1.0.0');
   });
 });
