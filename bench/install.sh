@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what `npm run bench` needs beyond npm: wrk, HAProxy and nats-server (Debian packages of the same names), a
-# C++ compiler, the Thrift compiler, Java with Lucene 8, and a Consul server. Then it installs the packages of bench/package.json, compiles
-# the load generator and generates the code of the Thrift server. As root on Debian, it installs missing programs with
-# apt-get. Otherwise it lists them and exits with 1.
+# C++ compiler, the Thrift compiler, Java with Lucene 8, and a Consul server. Then it installs the packages of
+# bench/package.json, compiles the load generator and generates the code of the Thrift server. As root on Debian, it
+# installs missing programs with apt-get. Otherwise it lists them and exits with 1.
 set -eu
 
 cd "$(dirname "$0")/.."

@@ -3,6 +3,7 @@
 // replica after a pause.
 
 import { type Clock, KatamariError, mustNotFail } from '../../core/mod.ts';
+import type { Interface } from '../../core/thrift/mod.ts';
 import {
   formatPlaces,
   type EventLog,
@@ -18,6 +19,7 @@ import { HoldingsTable } from './holdings.ts';
 import { DISK_RESERVE_BYTES, FETCHES_MAX } from './limits.ts';
 import { Replica, type ReplicaStatus } from './replica.ts';
 import { fullNameOf, type ShardOrder } from './shard.ts';
+import { ShardFaults, type WatchCall } from './shard-faults.ts';
 import type { ShardId, ShardStore } from './shard-store.ts';
 import { Turns } from './turns.ts';
 
@@ -44,6 +46,7 @@ export class Keeper {
   /** Free space at the last change. */
   #freeBytes = 0;
   #isRecordStale = false;
+  readonly #faults: ShardFaults;
   /** By full name. */
   readonly #replicas = new Map<string, Replica>();
   /** The pass over the disk for shards without an order; replicas wait for it. */
@@ -59,7 +62,16 @@ export class Keeper {
     this.#options = options;
     this.#holdings = new HoldingsTable(options.clock, () => this.#served());
     this.#copies = new Copies(options, (copy) => this.#onCopies(copy));
+    this.#faults = new ShardFaults(options.clock, {
+      isServed: (name) => this.#replicas.get(name)?.isAnnounced === true,
+      onSuspect: (name, why, isAlone) => this.#replicas.get(name)?.suspect(why, isAlone),
+    });
     this.#sweepLater();
+  }
+
+  /** How the calls of a pool are watched for shards that fail; undefined when its interface has no shards. */
+  watch(iface: Interface): WatchCall | undefined {
+    return this.#faults.watch(iface);
   }
 
   /**

@@ -23,5 +23,10 @@ export const RETRY_MAX_MS = 300_000;
 export const OLD_KEPT_MS = 3_600_000;
 /** Free space that a fetch leaves on the disk. */
 export const DISK_RESERVE_BYTES: number = 256 * 1024 * 1024;
+/** Calls of a shard that fail one after another within FAULT_PERIOD_MS before its files are checked. */
+export const FAULTS_MAX = 3;
+export const FAULT_PERIOD_MS = 60_000;
+/** Files that were found whole are not checked again for this time. */
+export const SOUND_MS = 600_000;
 /** Changes of holdings within this time are sent together. */
 export const TELL_AFTER_MS = 20;

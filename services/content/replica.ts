@@ -6,7 +6,7 @@ import { pause } from '../consul/mod.ts';
 import { ShardRefusal, type ShardFacts } from './content-client.ts';
 import type { Copies, Copy } from './copies.ts';
 import type { Fetch, Verify } from './fetch/fetcher.ts';
-import { DISK_RESERVE_BYTES, RETRY_FIRST_MS, RETRY_MAX_MS } from './limits.ts';
+import { DISK_RESERVE_BYTES, FAULTS_MAX, RETRY_FIRST_MS, RETRY_MAX_MS, SOUND_MS } from './limits.ts';
 import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
 import type { ShardStore } from './shard-store.ts';
 import type { Turns } from './turns.ts';
@@ -49,6 +49,9 @@ export interface ReplicaOptions {
   readonly onFailed: (why: string) => void;
 }
 
+/** The files of a shard are not as they were fetched. */
+class DamagedFiles extends ShardRefusal {}
+
 export class Replica {
   readonly #options: ReplicaOptions;
   /** `index@version/shard` */
@@ -76,6 +79,10 @@ export class Replica {
   #withdrawnAtMs = Number.NEGATIVE_INFINITY;
   /** A copy has refused the shard while it was announced. */
   #refusal: ShardRefusal | undefined;
+  /** Why its files must be checked while it is served; undefined when they need not be. */
+  #suspicion: { readonly why: string; readonly isAlone: boolean } | undefined;
+  /** Until when its files count as whole. */
+  #soundUntilMs = Number.NEGATIVE_INFINITY;
   /** Ends the pause or the wait of the loop. */
   #wake = new AbortController();
   /** Ends a fetch that is not wanted any more. */
@@ -142,6 +149,17 @@ export class Replica {
   refused(refusal: ShardRefusal): void {
     this.#refusal = refusal;
     this.#withdraw();
+    this.wake();
+  }
+
+  /**
+   * Calls of the announced shard fail, so its files are checked. It is served until they are found damaged.
+   * @param isAlone whether the calls were about this shard alone
+   */
+  suspect(why: string, isAlone: boolean): void {
+    if (!this.#isAnnounced || this.#suspicion !== undefined) return;
+    if (this.#options.clock.nowMs() < this.#soundUntilMs) return;
+    this.#suspicion = { why, isAlone };
     this.wake();
   }
 
@@ -302,10 +320,26 @@ export class Replica {
   }
 
   async #serve(): Promise<void> {
-    while (this.#isCurrent && this.#isAnnounced) await this.#nextWake();
+    while (this.#isCurrent && this.#isAnnounced)
+      await (this.#suspicion === undefined ? this.#nextWake() : this.#check(this.#suspicion));
+    this.#suspicion = undefined;
     if (this.#isClosed) return;
     this.#withdraw();
     if (this.#refusal !== undefined) throw this.#refusal;
+  }
+
+  /** Checks the files of a shard whose calls fail, and withdraws it when they are damaged. */
+  async #check({ why, isAlone }: { readonly why: string; readonly isAlone: boolean }): Promise<void> {
+    const { clock, onFailed } = this.#options;
+    const isIntact = await this.#isIntact();
+    this.#suspicion = undefined;
+    if (!this.#isCurrent || !this.#isAnnounced) return;
+    this.#soundUntilMs = clock.nowMs() + SOUND_MS;
+    const what = `${FAULTS_MAX} calls in a row have failed here`;
+    if (isIntact && !isAlone) return;
+    if (isIntact) return onFailed(`${what}, and its files are as they were fetched: ${why}`);
+    this.#refusal = new DamagedFiles(`its files are damaged; ${what}: ${why}`, true);
+    this.#withdraw();
   }
 
   /** Gives the shard up, unless it is wanted again before its files are closed. */
@@ -348,7 +382,9 @@ export class Replica {
     this.#nextTryAtMs = clock.nowMs() + pauseMs;
     await this.#waitForCallers();
     await copies.close(this.name);
-    if (error instanceof ShardRefusal && error.isDamaged && !(await this.#isIntact())) {
+    const mayBeDamaged = error instanceof ShardRefusal && error.isDamaged;
+    if (error instanceof DamagedFiles || (mayBeDamaged && !(await this.#isIntact()))) {
+      this.#soundUntilMs = Number.NEGATIVE_INFINITY;
       this.#isOnDisk = false;
       await store.discard(this.#order).catch(() => undefined);
     }

@@ -13,6 +13,7 @@ import { HoldingsFollower, type ReadHoldings } from './holdings-follower.ts';
 import { IndexCatalog, type IndexCatalogOptions } from './index-catalog.ts';
 import { IndexOffer, type IndexOfferOptions } from './index-offer.ts';
 import { RequestLatencies } from './latencies.ts';
+import { ReplicaWaits } from './replica-waits.ts';
 import type { GatherTools } from './scatter.ts';
 import { SearchOffer } from './search-offer.ts';
 import { ShardMap } from './shard-map.ts';
@@ -54,6 +55,7 @@ export class Gatherer {
       hedges: new HedgeBudget(clock),
       latencies: new RequestLatencies(),
       statistics: new StatisticsCache(),
+      replicaWaits: new ReplicaWaits(clock),
       counts: this.counts,
     };
     this.#search = new SearchOffer({
@@ -67,6 +69,7 @@ export class Gatherer {
     this.#catalog = new IndexCatalog({ ...options, onChange: () => this.#catalogChanged() });
     this.#follower = new HoldingsFollower(clock, (manager, holdings) => {
       this.#map.setHoldings(manager, holdings);
+      this.#tools.replicaWaits.changed();
       this.#changedSoon();
     });
   }
@@ -110,6 +113,7 @@ export class Gatherer {
     this.#follow();
     if (records.size === 0) return [];
     this.#map.setOffers(pools);
+    this.#tools.replicaWaits.changed();
     const offers = [...records].flatMap(([id, { readyAtMs }]): Offer[] => {
       if (readyAtMs === 0 || !indices.has(id)) return [];
       const known = this.#offers.get(id);

@@ -5,7 +5,7 @@
 import { CallSignal, type DeadlineWheel } from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock, type RetryBudget } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
-import { readApplicationException, type Method } from '../../core/thrift/mod.ts';
+import { APPLICATION_EXCEPTION, readApplicationException, type Method } from '../../core/thrift/mod.ts';
 import { Alarm } from './alarm.ts';
 import { type Lack, LACK, type MissingShard } from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
@@ -23,6 +23,7 @@ import {
 import { planRequests, type PlannedRequest } from './plan.ts';
 import type { ShardServer, ServedIndex } from './shard-map.ts';
 import { type ShardAnswer, ShardGroup } from './shard-group.ts';
+import type { ReplicaWaits } from './replica-waits.ts';
 import type { StatisticsCache } from './statistics-cache.ts';
 
 /** What all gathered calls of a process share. */
@@ -33,6 +34,7 @@ export interface GatherTools {
   readonly hedges: HedgeBudget;
   readonly latencies: RequestLatencies;
   readonly statistics: StatisticsCache;
+  readonly replicaWaits: ReplicaWaits;
   readonly counts: GatherCounts;
 }
 
@@ -81,6 +83,9 @@ export class Scatter {
   readonly #answers: ShardAnswer[] = [];
   readonly #missing: MissingShard[] = [];
   readonly #groups = new Set<ShardGroup>();
+  /** Shards that wait for a replica, and what ends their wait. */
+  readonly #waits = new Map<() => void, LostTry & { readonly places: readonly number[] }>();
+  #index: ServedIndex;
   /** Managers that were asked for a shard, by place. */
   readonly #asked = new Map<number, Set<ShardServer>>();
   readonly #endAlarm: Alarm;
@@ -97,6 +102,7 @@ export class Scatter {
     this.tools = tools;
     this.options = options;
     this.#open = options.places.length;
+    this.#index = options.index;
     this.#endAlarm = new Alarm(options.call.deadlineMs, () => this.#finish());
   }
 
@@ -117,7 +123,12 @@ export class Scatter {
   answered(request: ShardRequest, reply: Reply): void {
     if (this.#isEnded) return;
     const { body, isException } = reply;
-    if (isException) return this.lost(request, { lack: LACK.failed, why: messageOf(body), mayRetry: false });
+    if (isException) {
+      const { message, type } = exceptionIn(body);
+      // The files of this replica may be damaged.
+      const mayRetry = type === APPLICATION_EXCEPTION.internalError;
+      return this.lost(request, { lack: LACK.failed, why: message, mayRetry });
+    }
     const hasValue = body[0] !== 0;
     if (hasValue && (body[1] !== 0 || body[2] !== 0)) return this.#end({ kind: 'exception', reply });
     const { manager } = request.holder;
@@ -173,8 +184,8 @@ export class Scatter {
   hedge(request: ShardRequest): boolean {
     const { group, places } = request;
     if (this.#isEnded || group.isHedged) return true;
-    const { index, call } = this.options;
-    const { requests, unplaced } = planRequests(index, places, call.key, (holder, place) =>
+    const { call } = this.options;
+    const { requests, unplaced } = planRequests(this.#index, places, call.key, (holder, place) =>
       this.#mayAsk(holder, place),
     );
     if (unplaced.length > 0 || !this.tools.hedges.take(requests.length)) return false;
@@ -204,16 +215,16 @@ export class Scatter {
   /** Asks for shards. @param before the failure of an earlier try */
   #request(places: readonly number[], before: LostTry | undefined): void {
     const { index, call } = this.options;
-    const plan = planRequests(index, places, call.key, (holder, place) => this.#mayAsk(holder, place));
+    const plan = planRequests(this.#index, places, call.key, (holder, place) => this.#mayAsk(holder, place));
     const again =
       before?.isOfCopy === true && plan.unplaced.length > 0
-        ? planRequests(index, plan.unplaced, call.key, () => true)
+        ? planRequests(this.#index, plan.unplaced, call.key, () => true)
         : { requests: [], unplaced: plan.unplaced };
-    if (again.unplaced.length > 0) {
-      const { lack = LACK.noReplica, why = 'no manager that can be reached serves it' } = before ?? {};
-      this.#giveUp(again.unplaced, lack, why);
-    }
+    if (again.unplaced.length > 0) this.#waitFor(again.unplaced, before ?? NEVER_ASKED);
     const requests = [...plan.requests, ...again.requests];
+    if (this.tools.replicaWaits.hasMissing)
+      for (const one of requests)
+        this.tools.replicaWaits.found(one.places.map((place) => index.names[place] as string));
     if (before === undefined) this.options.checkRequests?.(requests.length);
     this.tools.hedges.sent(requests.length);
     if (before === undefined) this.tools.retries.called(requests.length);
@@ -236,6 +247,29 @@ export class Scatter {
     return new ShardRequest(this, group, planned);
   }
 
+  /** Waits for replicas of the shards that no manager serves now, and gives up the others. */
+  #waitFor(places: readonly number[], before: LostTry): void {
+    const { index, call } = this.options;
+    const { replicaWaits } = this.tools;
+    const isWaiting = (place: number): boolean =>
+      !call.doNotQueue &&
+      this.#index.holders[place]?.some(({ isReachable }) => isReachable) !== true &&
+      replicaWaits.mayWait(index.names[place] as string);
+    const waiting = places.filter(isWaiting);
+    const others = places.filter((place) => !waiting.includes(place));
+    if (others.length > 0) this.#giveUp(others, before.lack, before.why);
+    if (waiting.length === 0) return;
+    const stop = replicaWaits.add(() => {
+      this.#waits.delete(stop);
+      this.#index = index.again() ?? this.#index;
+      // A manager that has come back may be asked again.
+      for (const place of waiting) this.#asked.delete(place);
+      this.#request(waiting, before);
+      this.#check();
+    });
+    this.#waits.set(stop, { ...before, places: waiting });
+  }
+
   #mayAsk(holder: ShardServer, place: number): boolean {
     return this.#asked.get(place)?.has(holder) !== true;
   }
@@ -253,6 +287,9 @@ export class Scatter {
     // So many shards cannot be reached any more, unless one of them is enough.
     const isLost = isEnough === undefined && this.#answered + this.#open < wanted;
     if (this.#open === 0 || isLost) return this.#finish();
+    // Who needs no more shards does not wait for replicas.
+    if (this.#waits.size > 0 && this.#groups.size === 0 && this.#answered > 0 && this.#answered >= wanted)
+      return this.#finish();
     if (this.#extraAlarm !== undefined || this.#answered === 0 || this.#answered < wanted) return;
     const { clock, deadlines } = this.tools;
     const nowMs = clock.nowMs();
@@ -266,6 +303,7 @@ export class Scatter {
       const { why, lack } = group.openAs();
       this.#giveUp(group.places, lack, why);
     }
+    for (const { places, lack, why } of this.#waits.values()) this.#giveUp(places, lack, why);
     const { length } = this.#answers;
     if (length > 1) this.#answers.sort((a, b) => (a.places[0] as number) - (b.places[0] as number));
     this.#end({
@@ -288,6 +326,8 @@ export class Scatter {
     deadlines.remove(this.#endAlarm);
     if (this.#extraAlarm !== undefined) deadlines.remove(this.#extraAlarm);
     this.options.call.signal?.removeEventListener('abort', this.#onCallerGone);
+    for (const stop of this.#waits.keys()) stop();
+    this.#waits.clear();
     for (const group of this.#groups) group.cancel();
     this.#groups.clear();
     this.options.onEnd(end);
@@ -314,6 +354,13 @@ interface LostTry {
   /** Whether another copy of the same manager may answer. */
   readonly isOfCopy: boolean;
 }
+
+const NEVER_ASKED: LostTry = {
+  lack: LACK.noReplica,
+  why: 'no manager that can be reached serves it',
+  tries: 0,
+  isOfCopy: false,
+};
 
 /** One request to one manager. */
 class ShardRequest implements CallSink {
@@ -426,12 +473,12 @@ function requestCall(
   };
 }
 
-/** The message of a TApplicationException, which a content server may have written wrongly. */
-function messageOf(body: Uint8Array): string {
+/** A TApplicationException, which a content server may have written wrongly. */
+function exceptionIn(body: Uint8Array): { readonly message: string; readonly type: number } {
   try {
-    return readApplicationException(body).message;
+    return readApplicationException(body);
   } catch {
-    return 'it sent an exception that cannot be decoded';
+    return { message: 'it sent an exception that cannot be decoded', type: 0 };
   }
 }
 

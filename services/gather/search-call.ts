@@ -8,7 +8,7 @@ import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
 import { shardsOfDocuments, withShards } from './arguments.ts';
-import { coverageOf } from './coverage.ts';
+import { coverageOf, type MissingShard, type MissingShards } from './coverage.ts';
 import {
   allMissing,
   checkRequestBytes,
@@ -65,6 +65,8 @@ class SearchCall {
   /** Shards whose statistics count, and those that are searched. */
   readonly #places: readonly number[];
   readonly #searched: readonly number[];
+  /** Shards whose statistics are missing in the sums. */
+  #uncounted: readonly MissingShard[] = [];
   /** What the first trip has cost. */
   #repeats = { retried: 0, hedged: 0 };
 
@@ -91,14 +93,15 @@ class SearchCall {
     const server = serverOf(this.#index);
     const known = shards.length === 0 ? this.#tools.statistics.get(this.#index.manifest, server, query) : undefined;
     if (known !== undefined) return this.#search(known);
-    this.#count((sums, isWhole) => {
+    this.#count((sums) => {
+      const isWhole = this.#uncounted.length === 0;
       if (isWhole && shards.length === 0) this.#tools.statistics.set(this.#index.manifest, server, query, sums);
       this.#search(sums);
     });
   }
 
   /** Adds up the statistics of the query. */
-  #count(onSums: (sums: Statistics, isWhole: boolean) => void): void {
+  #count(onSums: (sums: Statistics) => void): void {
     const method = this.#statistics;
     if (method?.gather !== 'sum') {
       const why = `${this.#method.name} has katamari.gather "search", so its service needs a method statistics with "sum"`;
@@ -108,7 +111,7 @@ class SearchCall {
     this.#scatter(method, args, this.#places, (end) => {
       const { answers, missing } = end;
       const coverage = coverageOf(this.#places.length, allMissing(this.#index, end, undefined), end);
-      // The search that follows misses the same shards, and counts them.
+      // The answer misses the same shards, and counts them.
       if (!isEnough(this.#minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(missing);
       requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
       this.#repeats = { retried: end.retried, hedged: end.hedged };
@@ -117,14 +120,28 @@ class SearchCall {
         answers.map(({ value }) => value),
       ) as Statistics;
       checkStatistics(sums);
-      onSums(sums, missing.length === 0);
+      this.#uncounted = missing;
+      onSums(sums);
     });
   }
 
   #search(sums: Statistics | undefined): void {
     const { args } = this.#call;
     const withSums = sums === undefined ? args : appended(this.#method.args, args, { statistics: sums });
-    this.#scatter(this.#method, withSums, this.#searched, (end) => this.#merge(end));
+    this.#scatter(this.#method, withSums, this.#counted(), (end) => this.#merge(end));
+  }
+
+  /** The shards to search: scores of one whose statistics are not in the sums would be wrong. */
+  #counted(): readonly number[] {
+    if (this.#uncounted.length === 0) return this.#searched;
+    const uncounted = new Set(this.#uncounted.map(({ shard }) => this.#index.placeOf.get(shard)));
+    return this.#searched.filter((place) => !uncounted.has(place));
+  }
+
+  #notSearched(): MissingShards {
+    const searched = new Set(this.#searched);
+    const named = this.#uncounted.filter(({ shard }) => searched.has(this.#index.placeOf.get(shard) as number));
+    return { named, count: named.length };
   }
 
   #scatter(
@@ -134,13 +151,15 @@ class SearchCall {
     onAnswers: (end: AnsweredScatter) => void,
   ): void {
     const call = withCall(this.#call, { method: method.name });
+    // The share is that of all shards of the call, also when some of them are not asked.
+    const asked = method === this.#statistics ? this.#places.length : this.#searched.length;
     new Scatter(this.#tools, {
       index: this.#index,
       method,
       places,
       call,
       argsFor: (names) => withShards(method, args, names),
-      minCoverage: this.#minCoverage,
+      minCoverage: Math.min(1, (this.#minCoverage * asked) / Math.max(1, places.length)),
       decode: (body) =>
         method.gather === 'search' ? readFound(method, body, this.#args.sort ?? []) : valueOf(method, body),
       checkRequests: (count) => this.#checkRequests(method, args, count),
@@ -170,7 +189,8 @@ class SearchCall {
   #replyFirst(end: AnsweredScatter): void {
     const { answers } = end;
     const said = answers.find(({ value }) => !isEmptyResult(value)) ?? answers[0];
-    const coverage = coverageOf(this.#searched.length, allMissing(this.#index, end, undefined), end);
+    const missing = [...allMissing(this.#index, end, undefined), this.#notSearched()];
+    const coverage = coverageOf(this.#searched.length, missing, end);
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, said !== undefined);
     if (said !== undefined) this.#sink.reply(replyOf(this.#index, answers, said.body, coverage));
   }
@@ -180,7 +200,7 @@ class SearchCall {
     const { answers } = end;
     if (this.#method.gather !== 'search') return this.#replyFirst(end);
     const found = answers.map(({ value }) => value as RawFound);
-    const missing = allMissing(this.#index, end, 'coverage');
+    const missing = [...allMissing(this.#index, end, 'coverage'), this.#notSearched()];
     const coverage = coverageOf(this.#searched.length, missing, {
       retried: end.retried + this.#repeats.retried,
       hedged: end.hedged + this.#repeats.hedged,
@@ -208,10 +228,10 @@ function appended(struct: StructType, args: Uint8Array, fields: Readonly<Record<
   return Buffer.concat([args.subarray(0, -1), more]);
 }
 
-/** `Service@version` of the content server. */
-function serverOf({ managers }: ServedIndex): string {
-  const details = managers[0]?.offer.details;
-  return details === undefined ? '' : `${details.service}@${details.version}`;
+/** `Service@version` of each content server of the shards, which may count otherwise in other versions. */
+export function serverOf({ managers }: Pick<ServedIndex, 'managers'>): string {
+  const names = managers.map(({ offer: { details } }) => `${details.service}@${details.version}`);
+  return [...new Set(names)].sort().join(' ');
 }
 
 /** @throws KatamariError bad_request */

@@ -96,13 +96,20 @@ export class SearchOffer implements Offer {
       const why = `The search is in ${names.length} shards, limit is ${SHARDS_MAX}; search in fewer indices`;
       throw new KatamariError('bad_request', why, { notRun: true });
     }
+    const manifest = views.map((view) => view.manifest).join(' ');
+    const again = (): ServedIndex | undefined => {
+      if (offers.some(({ id }) => this.#options.map.get(id) === undefined)) return undefined;
+      const now = this.#union(offers);
+      return now.manifest === manifest ? now : undefined;
+    };
     return {
       id: views.map(({ id }) => id).join(', '),
-      manifest: views.map(({ manifest }) => manifest).join(' '),
+      manifest,
       names,
       placeOf: new Map(names.map((name, place) => [name, place])),
       holders: views.flatMap(({ holders }) => holders),
       managers: [...new Set(views.flatMap(({ managers }) => managers))],
+      again,
     };
   }
 }

@@ -51,6 +51,8 @@ export interface ServedIndex {
   readonly holders: readonly (readonly ShardServer[])[];
   /** All holders, each once. */
   readonly managers: readonly ShardServer[];
+  /** The same shards with the holders that they have now; undefined when the version was removed. */
+  readonly again: () => ServedIndex | undefined;
 }
 
 export class ShardMap {
@@ -143,7 +145,11 @@ export class ShardMap {
       own.sort((a, b) => rank(b) - rank(a));
     }
     const placeOf = new Map(names.map((name, place) => [name, place]));
-    return { id, manifest, names, placeOf, holders, managers: [...bases.keys()] };
+    const again = (): ServedIndex | undefined => {
+      const now = this.get(id);
+      return now?.manifest === manifest ? now : undefined;
+    };
+    return { id, manifest, names, placeOf, holders, managers: [...bases.keys()], again };
   }
 
   #serverOf(manager: string, holding: Holding | undefined): ShardServer | undefined {

@@ -87,6 +87,7 @@ export class ManagerRole {
       onLine: hooks.onLine ?? (() => undefined),
       env: (owner) => ({ KATAMARI_MESH: sockets.addressFor(owner) }),
       prepare: (chassis) => keeper.prepare(chassis),
+      watch: (iface) => keeper.watch(iface),
       onPoolsChanged: () => offers.changed(),
       knownInterfaces: (service, version) => interfacesElsewhere(base, service, version),
     });

@@ -8,7 +8,7 @@ import { deploymentId, type DeployedService, type Deployment, type EventLog, typ
 import type { ProcessInstance } from './instance.ts';
 import { Launcher, type LauncherOptions } from './launcher.ts';
 import { PermanentFaults } from './permanent-fault.ts';
-import { PoolSet, type KnownInterface } from './pool-set.ts';
+import { PoolSet, type KnownInterface, type WatchPool } from './pool-set.ts';
 import type { ResourcePool } from './pool.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { Slot } from './slot.ts';
@@ -20,6 +20,8 @@ export interface ManagerOptions extends LauncherOptions {
   readonly clock: Clock;
   /** Called when pools were added or removed, or the number of live resources changed. */
   readonly onPoolsChanged: () => void;
+  /** How the calls of pools are watched. */
+  readonly watch?: WatchPool;
   /** Interfaces that living chassis of a service and version speak elsewhere in the mesh. New ones must speak them. */
   readonly knownInterfaces?: (service: string, version: string) => readonly KnownInterface[];
 }
@@ -58,6 +60,7 @@ export class ResourceManager {
       queueMaxOf: (id) => this.#queueMaxOf(id),
       failureOf: (id) => this.#failureOf(id),
       knownInterfaces: knownInterfaces ?? (() => []),
+      watch: options.watch ?? (() => undefined),
       onAliveChanged: () => this.#notifySoon(),
       onRebound: (pool, why) => events.add('pool_gone', pool.options.id, why),
       onRefusing: (pool, why) => events.add('call_refused', pool, why),

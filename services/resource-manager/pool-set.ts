@@ -30,12 +30,17 @@ export interface PoolSetOptions {
   readonly failureOf: (id: string) => string;
   /** Interfaces that living chassis speak elsewhere in the mesh. */
   readonly knownInterfaces: (service: string, version: string) => readonly KnownInterface[];
+  /** How the calls of pools with this interface are watched; undefined when they are not. */
+  readonly watch: WatchPool;
   readonly onAliveChanged: () => void;
   /** Called when a pool was removed because a new chassis has bound another interface. */
   readonly onRebound: (pool: ResourcePool, why: string) => void;
   /** Called when a pool refuses calls that have cost a copy its connection or its life. */
   readonly onRefusing: (pool: string, why: string) => void;
 }
+
+/** Returns what wraps the sinks of the calls of pools with this interface. */
+export type WatchPool = (iface: Interface) => ((call: Call, sink: CallSink) => CallSink) | undefined;
 
 interface PoolEntry {
   readonly key: string;
@@ -103,7 +108,7 @@ export class PoolSet {
     }
     this.#checkInterface(details, iface, entries);
     const kept = entries.filter(({ pool }) => pool.options.interface.id === iface.id);
-    const { clock, manager, onAliveChanged, onRefusing } = this.#options;
+    const { clock, manager, watch, onAliveChanged, onRefusing } = this.#options;
     const ownId = poolId(id, kept);
     const pool = new ResourcePool({
       id: ownId,
@@ -112,6 +117,7 @@ export class PoolSet {
       queueMax,
       clock,
       deadlines: this.#deadlines,
+      watch: watch(iface),
       onAliveChanged,
       onRefusing: (why) => onRefusing(ownId, why),
     });

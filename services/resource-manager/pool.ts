@@ -30,6 +30,8 @@ export interface PoolOptions {
   readonly queueMax: number;
   readonly clock: Clock;
   readonly deadlines: DeadlineWheel;
+  /** Returns the sink that a call gets in place of its own. */
+  readonly watch?: ((call: Call, sink: CallSink) => CallSink) | undefined;
   /** Called when a resource joined or left. */
   readonly onAliveChanged?: () => void;
   /** Called when calls are refused because they have cost a copy its connection or its life. */
@@ -117,8 +119,10 @@ export class ResourcePool {
   }
 
   /** Accepts a call: starts it, queues it or refuses it. */
-  readonly send = (call: Call, sink: CallSink): void => {
+  readonly send = (call: Call, caller: CallSink): void => {
     this.stats.accept();
+    const { watch } = this.options;
+    const sink = watch === undefined ? caller : watch(call, caller);
     const nowMs = this.options.clock.nowMs();
     const isQuick = this.isQuick(call.method);
     const isFirst = this.#queue.length === 0;

@@ -35,7 +35,10 @@ beforeEach(() => {
   events = new EventLog('one');
   fetcher = new Fetcher([pathToFileURL(folder).href]);
   keeper = newKeeper();
-  bench = new ManagerBench({ prepare: (chassis) => keeper.prepare(chassis) });
+  bench = new ManagerBench({
+    prepare: (chassis) => keeper.prepare(chassis),
+    watch: (iface) => keeper.watch(iface),
+  });
 });
 afterEach(async () => {
   await keeper.close();
@@ -352,6 +355,60 @@ describe('A shard that cannot be served', () => {
         .map(({ text }) => text)
         .join(),
     ).toContain('words.txt ends too early');
+  });
+});
+
+describe('A served shard whose calls fail', () => {
+  const total = (word: string): Promise<unknown> =>
+    call('total', { word, shards: ['wiki@1.0.0/a', 'wiki@1.0.0/b'] }).catch((error: Error) => error.message);
+  const failures = (): string[] =>
+    events.after(0).flatMap(({ kind, subject, text }) => (kind === 'shard_failed' ? [`${subject}: ${text}`] : []));
+  beforeEach(async () => {
+    writeShard('a', 'hello');
+    writeShard('b', 'hello you', { reads: '' });
+    deploy(1);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0-1');
+    expect(await total('hello')).toBe(2);
+  });
+
+  test('because its files were damaged is withdrawn after the third one, fetched again and served', async () => {
+    writeFileSync(at('shards/live/wiki@1.0.0/b/content/words.txt'), 'hel');
+    await total('hello');
+    await total('hello');
+    expect(await total('hello')).toContain('words.txt ends too early');
+    await served('wiki@1.0.0 0');
+    const why = 'its files are damaged; 3 calls in a row have failed here: ';
+    await until('the cause to be told', () => stateOf('b').includes(why));
+    expect(keeper.record().failed).toMatchObject([{ indexVersion: 'wiki@1.0.0', place: 1, tries: 1 }]);
+    expect(keeper.record().failed[0]?.why).toContain(why);
+    await served('wiki@1.0.0 0-1');
+    expect(fetches.filter((name) => name.endsWith('/b')).length).toBe(2);
+    expect(await total('hello')).toBe(2);
+    expect(stateOf('b')).toBe('serving');
+    expect(failures()).toEqual([expect.stringContaining(`wiki@1.0.0/b: ${why}`)]);
+  });
+
+  test('is served on when its files are whole, and they are not checked again soon', async () => {
+    const file = at('shards/live/wiki@1.0.0/b/content/fails');
+    // A call that is served begins the row anew, and an exception of the interface is none of the server's failures.
+    for (const fails of [true, true, false, true, true]) {
+      if (fails) writeFileSync(file, '');
+      else rmSync(file);
+      expect(await total('hello')).toEqual(fails ? expect.stringContaining('it cannot read') : 2);
+    }
+    expect(await total('no word')).toBe('NotAWord');
+    expect(failures()).toEqual([]);
+    writeFileSync(file, '');
+    const alone = (): Promise<unknown> =>
+      call('total', { word: 'hello', shards: ['wiki@1.0.0/b'] }).catch(() => undefined);
+    for (let calls = 0; calls < 3; calls++) await alone();
+    await until('the check', () => failures().length > 0);
+    for (let calls = 0; calls < 6; calls++) await alone();
+    expect(failures()).toEqual([
+      expect.stringMatching(/^wiki@1.0.0\/b: 3 calls in a row .*its files are as they were fetched.*it cannot read/),
+    ]);
+    expect([await places(), stateOf('b'), fetches.length]).toEqual(['wiki@1.0.0 0-1', 'serving', 2]);
   });
 });
 

@@ -4,11 +4,18 @@ import { encodeStruct, parseIdl } from '../../../core/idl/mod.ts';
 import { DeadlineWheel } from '../../../core/link/mod.ts';
 import { KatamariError, RetryBudget } from '../../../core/mod.ts';
 import { createCall, NO_REPLY_CONTEXT, type CallSink, type Send } from '../../../core/rpc/mod.ts';
-import type { Interface, Method } from '../../../core/thrift/mod.ts';
+import {
+  APPLICATION_EXCEPTION,
+  writeApplicationException,
+  type Interface,
+  type Method,
+} from '../../../core/thrift/mod.ts';
 import { GatherCounts } from '../../../services/gather/gather-counts.ts';
 import { HedgeBudget } from '../../../services/gather/hedge-budget.ts';
+import { ReplicaWaits } from '../../../services/gather/replica-waits.ts';
 import { RequestLatencies } from '../../../services/gather/latencies.ts';
 import { Scatter, type GatherTools, type ScatterEnd } from '../../../services/gather/scatter.ts';
+import { serverOf as serversKeyOf } from '../../../services/gather/search-call.ts';
 import { ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
 import { StatisticsCache } from '../../../services/gather/statistics-cache.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
@@ -45,6 +52,7 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
     placeOf: new Map(NAMES.map((name, place) => [name, place])),
     holders: NAMES.map(() => managers),
     managers,
+    again: () => undefined,
   };
 }
 
@@ -58,22 +66,22 @@ function toolsOf(clock: ManualClock): GatherTools {
     hedges: new HedgeBudget(clock),
     latencies: new RequestLatencies(),
     statistics: new StatisticsCache(),
+    replicaWaits: new ReplicaWaits(clock),
     counts: new GatherCounts(),
   };
 }
 
-/** Starts a call with 4 s. Returns its end, once it is there. */
-function start(tools: GatherTools, index: ServedIndex): ScatterEnd[] {
-  const { clock } = tools;
+/** Starts a call of all shards. Returns how it ends, once it has. */
+function gather(tools: GatherTools, index: ServedIndex, clock: ManualClock, minCoverage = 1): ScatterEnd[] {
   const ends: ScatterEnd[] = [];
-  const deadlineMs = clock.nowMs() + 4_000;
+  const args = new Uint8Array([0]);
   new Scatter(tools, {
     index,
     method: TOTAL,
     places: [0, 1],
-    call: createCall({ service: 'w', method: 'total', args: new Uint8Array([0]), deadlineMs }),
-    argsFor: () => new Uint8Array([0]),
-    minCoverage: 1,
+    call: createCall({ service: 'w', method: 'total', args, deadlineMs: clock.nowMs() + 4_000 }),
+    argsFor: () => args,
+    minCoverage,
     decode: () => undefined,
     onEnd: (end) => ends.push(end),
   }).start();
@@ -91,7 +99,7 @@ describe('Calls of an index', () => {
       first,
       serverOf('m2', (_, sink) => answer(sink)),
     );
-    const call = (): ScatterEnd[] => start(tools, index);
+    const call = (): ScatterEnd[] => gather(tools, index, clock);
     // Everyday traffic.
     for (let calls = 0; calls < 1_000; calls++) expect(call()).toMatchObject([{ kind: 'answered', missing: [] }]);
     isWaiting = true;
@@ -116,10 +124,65 @@ describe('Calls of an index', () => {
     // More than the budget allows at once: one a second.
     const ends = Array.from({ length: 3 }, () => {
       hanging.inFlight = 0;
-      return start(tools, index);
+      return gather(tools, index, clock);
     });
     expect(ends.flat()).toEqual([]);
     for (let ms = 0; ms < 3_900; ms += 10) clock.advance(10);
     for (const [end] of ends) expect(end).toMatchObject({ kind: 'answered', missing: [], hedged: 1 });
+  });
+
+  test('go to another manager when a content server fails, and not when it refuses them', () => {
+    const clock = new ManualClock();
+    const ends = [APPLICATION_EXCEPTION.internalError, APPLICATION_EXCEPTION.unknownMethod].map((type) => {
+      const body = writeApplicationException('it broke', type);
+      const bad = serverOf('m1', (_, sink) => sink.reply({ isException: true, body, context: NO_REPLY_CONTEXT }));
+      const good = serverOf('m2', (_, sink) => answer(sink));
+      return gather(toolsOf(clock), indexOf(bad, good), clock)[0];
+    });
+    expect(ends).toMatchObject([
+      { kind: 'answered', missing: [], retried: 1 },
+      { kind: 'answered', answers: [], retried: 0, missing: [{ why: 'it broke' }, { why: 'it broke' }] },
+    ]);
+  });
+
+  test('wait for a replica of a shard that no manager serves, within their deadline', () => {
+    const clock = new ManualClock();
+    const tools = toolsOf(clock);
+    const good = serverOf('m1', (_, sink) => answer(sink));
+    let now: ServedIndex = indexOf();
+    const gone: ServedIndex = { ...now, again: () => now };
+    const waiting = gather(tools, gone, clock);
+    tools.replicaWaits.changed();
+    expect(waiting).toEqual([]);
+    now = indexOf(good);
+    tools.replicaWaits.changed();
+    expect(waiting).toMatchObject([{ kind: 'answered', missing: [] }]);
+    now = gone;
+    const late = gather(tools, gone, clock);
+    clock.advance(3_999);
+    expect(late).toEqual([]);
+    clock.advance(1_000);
+    const lost = NAMES.map((shard) => ({ shard, lack: 1, why: 'no manager that can be reached serves it' }));
+    expect(late).toMatchObject([{ kind: 'answered', answers: [], missing: lost }]);
+    // It has been missing for long: nobody waits in vain for it.
+    clock.advance(60_000);
+    expect(gather(tools, gone, clock)).toMatchObject([{ missing: lost }]);
+  });
+
+  test('do not wait for a replica that they can do without', () => {
+    const clock = new ManualClock();
+    const good = serverOf('m1', (_, sink) => answer(sink));
+    const index = { ...indexOf(good), holders: [[good], []] };
+    expect(gather(toolsOf(clock), index, clock, 0.5)).toMatchObject([{ missing: [{ shard: NAMES[1], lack: 1 }] }]);
+  });
+});
+
+describe('Kept statistics', () => {
+  test('are those of the versions of all content servers', () => {
+    const [one, two] = [serverOf('m1', () => undefined), serverOf('m2', () => undefined)];
+    two.offer = { ...two.offer, details: { ...two.offer.details, version: '2.0.0' } };
+    expect(serversKeyOf(indexOf(one, two))).toBe('Words@1.0.0 Words@2.0.0');
+    expect(serversKeyOf(indexOf(two, one))).toBe('Words@1.0.0 Words@2.0.0');
+    expect(serversKeyOf(indexOf(one))).toBe('Words@1.0.0');
   });
 });
