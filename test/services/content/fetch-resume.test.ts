@@ -93,7 +93,8 @@ describe('A fetch', () => {
     server.files.delete('/wiki/shards.json');
     server.add('a', { 'large.bin': 'b'.repeat(1_000_000) });
     expect((await fetching.fetch(source, 'a')).files).toEqual({ 'large.bin': 'b'.repeat(1_000_000) });
-    expect(server.requests.at(-2)).toEqual({ path: '/wiki/a/large.bin', range: undefined });
+    const ofFile = server.requests.filter(({ path: asked }) => asked === '/wiki/a/large.bin');
+    expect(ofFile.at(-1)?.range).toBeUndefined();
   }, 60_000);
 
   test('with a damaged part is refused by the SHA-256 of the source, and then begun anew', async () => {
