@@ -205,7 +205,7 @@ class IndexAdmin {
   }
 
   async promote(name: string, version: string, force: boolean): Promise<void> {
-    const { store, setRoute } = this.#actions;
+    const { store, setRoute, changeRoute } = this.#actions;
     const record = await store.get(name, version);
     if (record === undefined) throw unknownIndex(name, version, await store.list());
     const { served } = await this.#one(record);
@@ -216,6 +216,10 @@ class IndexAdmin {
     // Its shards that are served can be asked for with a lower minCoverage.
     if (force) await store.setReady(name, version);
     await setRoute(name, { weights: { [version]: 100 } });
+    // It may have been removed meanwhile.
+    if ((await store.get(name, version)) !== undefined) return;
+    await changeRoute(name, (route) => withoutVersion(route, version));
+    throw unknownIndex(name, version, await store.list());
   }
 
   async remove(name: string, version: string): Promise<void> {
@@ -224,17 +228,17 @@ class IndexAdmin {
     const others = versions.filter((one) => one.version !== version);
     if (others.length === versions.length) throw unknownIndex(name, version, await store.list());
     // The route goes first: without its record, a version cannot be removed again.
-    await changeRoute(name, ({ weights }) => {
-      if ((weights[version] ?? 0) > 0 && others.length > 0) {
+    await changeRoute(name, (route) => {
+      if ((route.weights[version] ?? 0) > 0 && others.length > 0) {
         const why = `${name}@${version} gets calls that name no version; give them to another one first: katamari index promote ${name}@${others[0]?.version}`;
         throw bad(why);
       }
-      if (Object.keys(weights).length === 0) return undefined;
-      if (others.length === 0) return { weights: {} };
-      if (!Object.hasOwn(weights, version)) return undefined;
-      return { weights: Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version)) };
+      if (others.length > 0) return withoutVersion(route, version);
+      return Object.keys(route.weights).length === 0 ? undefined : { weights: {} };
     });
     await store.remove(name, version);
+    // It may have been promoted meanwhile.
+    await changeRoute(name, (route) => withoutVersion(route, version));
   }
 
   async status(name: string, withShards: boolean): Promise<readonly ThriftIndexStatus[]> {
@@ -438,6 +442,12 @@ function noContentService(content: ContentChoice, managers: ReadonlyMap<string, 
 
 function bytesOf({ shards }: Pick<SourceFacts, 'shards'>): number {
   return shards.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** The route without one version; undefined when it does not name it. */
+function withoutVersion({ weights }: Route, version: string): Route | undefined {
+  if (!Object.hasOwn(weights, version)) return undefined;
+  return { weights: Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version)) };
 }
 
 function bad(why: string): Error {

@@ -32,19 +32,25 @@ describe('removeIndex', () => {
   /**
    * Removes version 1.0.0 of wiki, which has 2.0.0 too, while another admin sets its route.
    * @param before weights that it had, and those that the other admin sets
+   * @param at what is about to be written then
    */
-  async function remove(before: Record<string, number>, meanwhile: Record<string, number>): Promise<string> {
+  async function remove(
+    before: Record<string, number>,
+    meanwhile: Record<string, number>,
+    at: 'route' | 'record' = 'route',
+  ): Promise<string> {
     const mesh = `m${++meshes}`;
-    const store = new IndexStore({ client, mesh, events: new EventLog('test') });
+    const seeded = new IndexStore({ client, mesh, events: new EventLog('test') });
     for (const version of ['1.0.0', '2.0.0'])
-      await store.add(indexOf(version)[1], { shards: [{ name: version, bytes: 1, digest: 'd' }] });
+      await seeded.add(indexOf(version)[1], { shards: [{ name: version, bytes: 1, digest: 'd' }] });
     const other = sharedOf(mesh, client);
     await other.setRoute('wiki', { weights: before });
     const rival = withRival(
       client,
-      async (count) => count === 1 && (await other.setRoute('wiki', { weights: meanwhile })),
+      async (count) => count === (at === 'route' ? 1 : 2) && (await other.setRoute('wiki', { weights: meanwhile })),
     );
-    const shared = sharedOf(mesh, rival);
+    const shared = sharedOf(mesh, at === 'route' ? rival : client);
+    const store = at === 'record' ? new IndexStore({ client: rival, mesh, events: new EventLog('test') }) : seeded;
     const notUsed = (): never => {
       throw new Error('a removal does not need this');
     };
@@ -84,6 +90,12 @@ describe('removeIndex', () => {
       '1.0.0, 2.0.0; {"weights":{"1.0.0":100}}; ' +
         'AdminRefused why: wiki@1.0.0 gets calls that name no version; give them to another one first: ' +
         'katamari index promote wiki@2.0.0, code: invalid',
+    );
+  });
+
+  test('takes the version out of the route when another admin promotes it at the last moment', async () => {
+    expect(await remove({ '2.0.0': 1 }, { '1.0.0': 100, '2.0.0': 1 }, 'record')).toBe(
+      '2.0.0; {"weights":{"2.0.0":1}}; ',
     );
   });
 });
