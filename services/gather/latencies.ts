@@ -1,5 +1,5 @@
 // How long requests take, by version and method of the content service: the wait after which a request is sent to a
-// second manager.
+// second manager, and the usual time, against which managers are compared.
 
 /** The last times of one method. */
 class RecentTimes {
@@ -7,6 +7,7 @@ class RecentTimes {
   #next = 0;
   #sinceSorted = Number.POSITIVE_INFINITY;
   #p95Ms = 0;
+  #usualMs = 0;
 
   add(ms: number): void {
     this.#times[this.#next] = ms;
@@ -14,15 +15,24 @@ class RecentTimes {
     this.#sinceSorted++;
   }
 
-  /** Undefined before there are enough of them. */
+  /** Undefined before there are enough of them, like usualMs. */
   p95Ms(): number | undefined {
-    if (this.#times.length < TIMES_MIN) return undefined;
-    if (this.#sinceSorted >= SORT_EVERY) {
-      const sorted = [...this.#times].sort((a, b) => a - b);
-      this.#p95Ms = sorted[Math.floor(sorted.length * 0.95)] as number;
-      this.#sinceSorted = 0;
-    }
-    return this.#p95Ms;
+    return this.#sort() ? this.#p95Ms : undefined;
+  }
+
+  usualMs(): number | undefined {
+    return this.#sort() ? this.#usualMs : undefined;
+  }
+
+  /** Returns false before there are enough times. */
+  #sort(): boolean {
+    if (this.#times.length < TIMES_MIN) return false;
+    if (this.#sinceSorted < SORT_EVERY) return true;
+    const sorted = [...this.#times].sort((a, b) => a - b);
+    this.#p95Ms = sorted[Math.floor(sorted.length * 0.95)] as number;
+    this.#usualMs = sorted[Math.floor(sorted.length * 0.25)] as number;
+    this.#sinceSorted = 0;
+    return true;
   }
 }
 
@@ -41,6 +51,11 @@ export class RequestLatencies {
 
   p95Ms(key: string): number | undefined {
     return this.#byMethod.get(key)?.p95Ms();
+  }
+
+  /** The time of a fast answer: a quarter of the answers are faster, also while half of the managers are slow. */
+  usualMs(key: string): number | undefined {
+    return this.#byMethod.get(key)?.usualMs();
   }
 }
 

@@ -18,6 +18,16 @@ export const HEDGE_UNKNOWN_MAX_MS = 1_000;
 export const HEDGE_AGAIN_MS = 100;
 /** The preferred manager of a shard is left when its load is more than this times that of another one. */
 export const UNEVEN_LOAD_RATIO = 1.5;
+/** One answer counts for this share of the slowness of its manager, and for this many usual times at most. */
+export const SLOWNESS_SHARE = 0.1;
+export const SLOWNESS_MAX = 5;
+/** Differences of shorter times are noise. */
+export const USUAL_MIN_MS = 1;
+/** The slowness of a manager that gets no requests is halved in this time. */
+export const HALF_LIFE_MS = 5_000;
+/** Until a manager has answered so often, it gets few requests at a time if there is another one. */
+export const NEWCOMER_ANSWERS = 16;
+export const NEWCOMER_REQUESTS_MAX = 4;
 /** Hits that a search may ask for, and those of all its requests together. */
 export const COUNT_MAX = 10_000;
 export const HITS_MAX = 200_000;

@@ -20,9 +20,10 @@ export interface RequestPlan {
  * @param mayAsk whether a manager may be asked for a shard
  */
 export function planRequests(
-  { holders }: ServedIndex,
+  { holders, managers }: ServedIndex,
   places: readonly number[],
   key: string,
+  nowMs: number,
   mayAsk: (holder: ShardServer, place: number) => boolean,
 ): RequestPlan {
   const turn = key === '' ? 0 : rankOf(key);
@@ -30,7 +31,7 @@ export function planRequests(
   const chosen = new Map<ShardServer, number[]>();
   const unplaced: number[] = [];
   for (const place of places) {
-    const holder = choose(holders[place] ?? [], turn, loads, (one) => mayAsk(one, place));
+    const holder = choose(holders[place] ?? [], turn, loads, nowMs, (one) => mayAsk(one, place));
     if (holder === undefined) {
       unplaced.push(place);
       continue;
@@ -39,39 +40,57 @@ export function planRequests(
     if (own === undefined) chosen.set(holder, [place]);
     else own.push(place);
   }
-  const requests = [...chosen].flatMap(([holder, own]) => split(holder, own));
+  const mayShare = (holder: ShardServer): boolean => managers.some((one) => one !== holder && one.isReachable);
+  const requests = [...chosen].flatMap(([holder, own]) => split(holder, own, mayShare));
   return { requests, unplaced };
 }
 
-/** The first holder in the order of the shard, unless another one is much less busy. */
+/** The first holder in the order of the shard, unless another one is much less busy. Newcomers get few requests. */
 function choose(
   holders: readonly ShardServer[],
   turn: number,
   loads: Map<ShardServer, number>,
+  nowMs: number,
   mayAsk: (holder: ShardServer) => boolean,
 ): ShardServer | undefined {
   let preferred: ShardServer | undefined;
   let best: ShardServer | undefined;
+  let newcomer: ShardServer | undefined;
   for (let at = 0; at < holders.length; at++) {
     const holder = holders[(at + turn) % holders.length] as ShardServer;
-    if (!holder.isReachable || !mayAsk(holder)) continue;
+    if (!holder.isReachable) {
+      holder.slowness.restart();
+      continue;
+    }
+    if (!mayAsk(holder)) continue;
+    if (holder.allowance <= 0) {
+      newcomer ??= holder;
+      continue;
+    }
     preferred ??= holder;
-    if (best === undefined || loadOf(holder, loads) < loadOf(best, loads)) best = holder;
+    if (best === undefined || loadOf(holder, loads, nowMs) < loadOf(best, loads, nowMs)) best = holder;
   }
-  if (preferred === undefined || best === undefined) return undefined;
-  return loadOf(preferred, loads) > loadOf(best, loads) * UNEVEN_LOAD_RATIO ? best : preferred;
+  if (preferred === undefined || best === undefined) return newcomer;
+  return loadOf(preferred, loads, nowMs) > loadOf(best, loads, nowMs) * UNEVEN_LOAD_RATIO ? best : preferred;
 }
 
-function loadOf(holder: ShardServer, loads: Map<ShardServer, number>): number {
+function loadOf(holder: ShardServer, loads: Map<ShardServer, number>, nowMs: number): number {
   const known = loads.get(holder);
   if (known !== undefined) return known;
-  const load = holder.load();
+  const load = holder.load(nowMs);
   loads.set(holder, load);
   return load;
 }
 
-function split(holder: ShardServer, places: readonly number[]): readonly PlannedRequest[] {
-  const count = Math.min(Math.max(1, holder.offer.free), places.length, REQUESTS_PER_MANAGER_MAX);
+/** @param mayShare whether another manager may answer some of the calls */
+function split(
+  holder: ShardServer,
+  places: readonly number[],
+  mayShare: (holder: ShardServer) => boolean,
+): readonly PlannedRequest[] {
+  const isLimited = holder.allowance < REQUESTS_PER_MANAGER_MAX && mayShare(holder);
+  const most = isLimited ? holder.allowance : REQUESTS_PER_MANAGER_MAX;
+  const count = Math.max(1, Math.min(holder.offer.free, places.length, most));
   if (count === 1) return [{ holder, places }];
   const each = Math.ceil(places.length / count);
   const requests: PlannedRequest[] = [];

@@ -185,7 +185,8 @@ export class Scatter {
     const { group, places } = request;
     if (this.#isEnded || group.isHedged) return true;
     const { call } = this.options;
-    const { requests, unplaced } = planRequests(this.#index, places, call.key, (holder, place) =>
+    const nowMs = this.tools.clock.nowMs();
+    const { requests, unplaced } = planRequests(this.#index, places, call.key, nowMs, (holder, place) =>
       this.#mayAsk(holder, place),
     );
     if (unplaced.length > 0 || !this.tools.hedges.take(requests.length)) return false;
@@ -215,10 +216,11 @@ export class Scatter {
   /** Asks for shards. @param before the failure of an earlier try */
   #request(places: readonly number[], before: LostTry | undefined): void {
     const { index, call } = this.options;
-    const plan = planRequests(this.#index, places, call.key, (holder, place) => this.#mayAsk(holder, place));
+    const nowMs = this.tools.clock.nowMs();
+    const plan = planRequests(this.#index, places, call.key, nowMs, (holder, place) => this.#mayAsk(holder, place));
     const again =
       before?.isOfCopy === true && plan.unplaced.length > 0
-        ? planRequests(this.#index, plan.unplaced, call.key, () => true)
+        ? planRequests(this.#index, plan.unplaced, call.key, nowMs, () => true)
         : { requests: [], unplaced: plan.unplaced };
     if (again.unplaced.length > 0) this.#waitFor(again.unplaced, before ?? NEVER_ASKED);
     const requests = [...plan.requests, ...again.requests];
@@ -405,16 +407,26 @@ class ShardRequest implements CallSink {
   reply(reply: Reply): void {
     if (!this.#settle()) return;
     const { clock, latencies } = this.#scatter.tools;
-    latencies.add(this.#key, clock.nowMs() - this.#sentMs);
+    const key = this.#key;
+    const nowMs = clock.nowMs();
+    const tookMs = nowMs - this.#sentMs;
+    this.holder.slowness.answered(tookMs, latencies.usualMs(key), nowMs);
+    latencies.add(key, tookMs);
     this.#scatter.answered(this, reply);
   }
 
   fail(error: KatamariError): void {
-    if (this.#settle()) this.#scatter.failed(this, error);
+    if (!this.#settle()) return;
+    if (!CALLERS_FAULT.has(error.code)) this.holder.slowness.failed(this.#scatter.tools.clock.nowMs());
+    this.#scatter.failed(this, error);
   }
 
   cancel(): void {
-    if (this.#settle()) this.#end.abort(callEnded());
+    if (!this.#settle()) return;
+    const { clock, latencies } = this.#scatter.tools;
+    const nowMs = clock.nowMs();
+    this.holder.slowness.abandoned(nowMs - this.#sentMs, latencies.usualMs(this.#key), nowMs);
+    this.#end.abort(callEnded());
   }
 
   /** A copy that hangs would cost the whole time of the call, so a hedge that is not possible yet is tried again. */

@@ -2,6 +2,8 @@
 // the managers, pools from the fleet. A view of an index version is computed at first use after a change.
 
 import { isVersionMatch, parsePlaces, type Holding, type Holdings, type Offer } from '../mesh/mod.ts';
+import { NEWCOMER_REQUESTS_MAX } from './limits.ts';
+import { Slowness } from './slowness.ts';
 
 /** An index version and its shards. */
 export interface KnownIndex {
@@ -22,6 +24,7 @@ export class ShardServer {
   offer: Offer;
   /** Requests of this process that it has not answered. */
   inFlight = 0;
+  readonly slowness: Slowness = new Slowness();
 
   constructor(manager: string, offer: Offer) {
     this.manager = manager;
@@ -32,10 +35,15 @@ export class ShardServer {
     return this.offer.isReachable;
   }
 
-  /** Requests for each copy, this one included. */
-  load(): number {
+  /** Requests for each copy, this one included, times the slowness of its answers. */
+  load(nowMs: number): number {
     const { queued, alive } = this.offer;
-    return (queued + this.inFlight + 1) / Math.max(1, alive);
+    return ((queued + this.inFlight + 1) / Math.max(1, alive)) * this.slowness.at(nowMs);
+  }
+
+  /** How many requests it may get now, if another manager can answer in its place. */
+  get allowance(): number {
+    return this.slowness.isNewcomer ? NEWCOMER_REQUESTS_MAX - this.inFlight : Number.POSITIVE_INFINITY;
   }
 }
 
