@@ -159,10 +159,10 @@ function writePairs(folder: string): readonly string[] {
 
 function serverOf(service: string, folder: string): object {
   const main = path.join(REPOSITORY, 'dist', 'content-servers', folder, 'main.js');
-  return { service, version: '1.0.0', command: [process.execPath, main], count: 1 };
+  return { service, version: '1.0.0', command: [process.execPath, ...flagsOf(folder), main], count: 1 };
 }
 
-/** Flags for the runtime of a process, from BENCH_FLAGS_NAME: to profile one of them. */
+/** Flags for the runtime of a process, from BENCH_FLAGS_NAME: to profile one of them. `TEXT` is the content server. */
 function flagsOf(name: string): readonly string[] {
   return (process.env[`BENCH_FLAGS_${name.toUpperCase()}`] ?? '').split(' ').filter((flag) => flag !== '');
 }

@@ -1,4 +1,5 @@
-// Keeps the best hits of many, in memory for twice as many as are asked for.
+// Keeps the best hits of many in a heap with the worst of them on top, so that a hit that is not among the best costs
+// one comparison.
 
 import type { HitOrder, RankedHit } from './order.ts';
 
@@ -6,7 +7,9 @@ export class TopHits {
   readonly #count: number;
   readonly #order: HitOrder;
   readonly #after: RankedHit | undefined;
-  #hits: RankedHit[] = [];
+  /** A binary heap: no hit is better than one below it. */
+  readonly #heap: RankedHit[] = [];
+  /** The last one of the best; undefined while there are fewer than asked for. */
   #worst: RankedHit | undefined;
   /** Hits behind `after`, kept or not. */
   #behind = 0;
@@ -21,9 +24,10 @@ export class TopHits {
   add(hit: RankedHit): void {
     if (this.#after !== undefined && this.#order(hit, this.#after) <= 0) return;
     this.#behind++;
-    if (this.#count === 0 || (this.#worst !== undefined && this.#order(hit, this.#worst) > 0)) return;
-    this.#hits.push(hit);
-    if (this.#hits.length >= 2 * this.#count + SPARE) this.#cut();
+    if (this.#count === 0) return;
+    if (this.#worst === undefined) this.#rise(hit);
+    else if (this.#order(hit, this.#worst) < 0) this.#replaceWorst(hit);
+    if (this.#heap.length === this.#count) this.#worst = this.#heap[0];
   }
 
   /**
@@ -38,8 +42,7 @@ export class TopHits {
 
   /** The best hits in order. */
   best(): readonly RankedHit[] {
-    this.#cut();
-    return this.#hits;
+    return [...this.#heap].sort(this.#order);
   }
 
   /** Whether there are hits behind the best ones. */
@@ -47,12 +50,33 @@ export class TopHits {
     return this.#behind > this.#count;
   }
 
-  #cut(): void {
-    this.#hits.sort(this.#order);
-    if (this.#hits.length < this.#count) return;
-    this.#hits.length = this.#count;
-    this.#worst = this.#hits.at(-1);
+  /** Adds a hit at the end and moves it up to its place. */
+  #rise(hit: RankedHit): void {
+    const heap = this.#heap;
+    let at = heap.length;
+    heap.push(hit);
+    while (at > 0) {
+      const parentAt = (at - 1) >> 1;
+      const parent = heap[parentAt] as RankedHit;
+      if (this.#order(hit, parent) <= 0) break;
+      heap[at] = parent;
+      at = parentAt;
+    }
+    heap[at] = hit;
+  }
+
+  /** Puts a hit in place of the worst one and moves it down to its place. */
+  #replaceWorst(hit: RankedHit): void {
+    const heap = this.#heap;
+    let at = 0;
+    for (let below = 1; below < heap.length; below = 2 * at + 1) {
+      const right = below + 1;
+      if (right < heap.length && this.#order(heap[right] as RankedHit, heap[below] as RankedHit) > 0) below = right;
+      const worse = heap[below] as RankedHit;
+      if (this.#order(hit, worse) >= 0) break;
+      heap[at] = worse;
+      at = below;
+    }
+    heap[at] = hit;
   }
 }
-
-const SPARE = 64;

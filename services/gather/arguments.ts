@@ -34,6 +34,23 @@ export function readArguments(method: Method, args: Uint8Array): GatherArguments
   throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`);
 }
 
+/** A text among the arguments, without decoding the others; '' when it is absent or the arguments are malformed. */
+export function textArgument(method: Method, args: Uint8Array, name: string): string {
+  const id = method.args.fields.find((field) => field.name === name)?.id;
+  let text = '';
+  try {
+    const reader = new BinaryReader(args);
+    for (let wire = reader.byte(); wire !== WIRE_OF_KIND.void; wire = reader.byte()) {
+      if (reader.i16() === id && wire === WIRE_OF_KIND.string) text = reader.string();
+      else reader.skip(wire);
+    }
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    return '';
+  }
+  return text;
+}
+
 /** The shards of the documents that a call names by DocumentId (idl/search.thrift); none for other methods. */
 export function shardsOfDocuments(method: Method, args: Uint8Array): readonly string[] {
   const { idsName } = fieldsOf(method);

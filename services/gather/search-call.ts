@@ -7,7 +7,7 @@ import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
-import { shardsOfDocuments, withShards } from './arguments.ts';
+import { shardsOfDocuments, textArgument, withShards } from './arguments.ts';
 import { coverageOf, type MissingShard, type MissingShards } from './coverage.ts';
 import {
   allMissing,
@@ -127,7 +127,7 @@ class SearchCall {
 
   #search(sums: Statistics | undefined): void {
     const { args } = this.#call;
-    const withSums = sums === undefined ? args : appended(this.#method.args, args, { statistics: sums });
+    const withSums = sums === undefined ? args : withStatistics(this.#method.args, args, sums);
     this.#scatter(this.#method, withSums, this.#counted(), (end) => this.#merge(end));
   }
 
@@ -221,12 +221,18 @@ class SearchCall {
   }
 }
 
-/** Adds fields to an encoded struct. Of a repeated field the last one counts. */
-function appended(struct: StructType, args: Uint8Array, fields: Readonly<Record<string, unknown>>): Buffer {
-  const added = struct.fields.filter(({ name }) => Object.hasOwn(fields, name));
-  const more = encodeStruct({ ...struct, fields: added }, { ...fields });
-  return Buffer.concat([args.subarray(0, -1), more]);
+/** Adds the statistics to encoded arguments. Of a repeated field the last one counts. */
+function withStatistics(struct: StructType, args: Uint8Array, statistics: Statistics): Buffer {
+  let only = statisticsOnly.get(struct);
+  if (only === undefined) {
+    only = { ...struct, fields: struct.fields.filter(({ name }) => name === 'statistics') };
+    statisticsOnly.set(struct, only);
+  }
+  return Buffer.concat([args.subarray(0, -1), encodeStruct(only, { statistics })]);
 }
+
+/** The field alone, by struct of arguments: the coder of a struct is made once for each struct object. */
+const statisticsOnly = new WeakMap<StructType, StructType>();
 
 /** `Service@version` of each content server of the shards, which may count otherwise in other versions. */
 export function serverOf({ managers }: Pick<ServedIndex, 'managers'>): string {
@@ -257,9 +263,9 @@ function checkStatistics({ size }: Statistics): void {
 /** The shard of the hit that a cursor is behind; undefined without a cursor, and for one that cannot be read. */
 export function shardOfCursor(method: Method, args: Uint8Array): string | undefined {
   if (method.gather !== 'search') return undefined;
-  const { after = '' } = decodeStruct(method.args, args) as { after?: string };
-  const hit = hitStructOf(method);
-  if (after === '' || hit === undefined) return undefined;
+  const after = textArgument(method, args, 'after');
+  const hit = after === '' ? undefined : hitStructOf(method);
+  if (hit === undefined) return undefined;
   try {
     return decodeStruct(hit, Buffer.from(after, 'base64url'))['shard'] as string | undefined;
   } catch {
