@@ -330,8 +330,12 @@ describe.each(CONTENT_ENGINES)('$name', (engine) => {
       const { hits } = await server.search({ shards: one.names, query: 'ka OR lo', count: 3 });
       const statistics = await server.statistics('ka OR lo', one.names);
       expect(hits.length).toBe(3);
-      for (const { shard, document, score } of hits)
-        expect(numbersIn(await server.explain('ka OR lo', { shard, document }, statistics))).toContain(score);
+      for (const { shard, document, score } of hits) {
+        const numbers = numbersIn(await server.explain('ka OR lo', { shard, document }, statistics));
+        // An explanation of Lucene 3 may add its floats up in another order.
+        const isNear = (one: number): boolean => Math.abs(one - score) <= score * 1e-6;
+        expect(numbers.filter(isNear), `${score} in ${numbers.join(' ')}`).not.toEqual([]);
+      }
     });
 
     test('answers in time with what it has, and says which shards were cut short', async () => {
