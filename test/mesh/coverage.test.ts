@@ -84,7 +84,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A copy that is late with a call may be replaced. With all of them, each shard is asked for in a request of its own. */
+/** A copy that is late may be replaced. With all of them, each shard is asked for in a request of its own. */
 async function untilComplete(): Promise<void> {
   await until('every copy', async () => (await mesh.status()).pools.every(({ alive, wanted }) => alive === wanted));
 }
