@@ -36,9 +36,10 @@ export class Slowness {
     this.#add(SLOWNESS_MAX, nowMs);
   }
 
-  /** It has not been reachable. */
+  /** It cannot be reached. The calls that its link has cost say nothing about it when it comes back. */
   restart(): void {
     this.#answers = 0;
+    this.#value = 1;
   }
 
   #add(ratio: number, nowMs: number): void {

@@ -1,29 +1,15 @@
 // Which managers get the requests of gathered calls when one of them is slow: a simulation on a manual clock.
 
 import { describe, expect, test } from 'vitest';
-import { encodeStruct, parseIdl } from '../../../core/idl/mod.ts';
-import { DeadlineWheel } from '../../../core/link/mod.ts';
-import { RetryBudget } from '../../../core/mod.ts';
 import { createCall, NO_REPLY_CONTEXT } from '../../../core/rpc/mod.ts';
-import type { Interface, Method } from '../../../core/thrift/mod.ts';
-import { GatherCounts } from '../../../services/gather/gather-counts.ts';
-import { HedgeBudget } from '../../../services/gather/hedge-budget.ts';
-import { RequestLatencies } from '../../../services/gather/latencies.ts';
 import { NEWCOMER_REQUESTS_MAX } from '../../../services/gather/limits.ts';
 import { planRequests } from '../../../services/gather/plan.ts';
-import { ReplicaWaits } from '../../../services/gather/replica-waits.ts';
 import { Scatter, type GatherTools } from '../../../services/gather/scatter.ts';
 import { ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
-import { StatisticsCache } from '../../../services/gather/statistics-cache.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { Random } from '../../kit/tools/random.ts';
+import { ONE, toolsOf, TOTAL, WORDS } from './gather-tools.ts';
 
-const IDL = `service Words {
-  i64 total(1: optional list<string> shards) (katamari.readonly = "true", katamari.gather = "sum")
-}`;
-const WORDS = parseIdl({ main: 'words.thrift', files: { 'words.thrift': IDL } }).services.get('Words') as Interface;
-const TOTAL = WORDS.methods.get('total') as Method;
-const ONE = encodeStruct(TOTAL.result, { success: 1n });
 const ARGS = new Uint8Array([0]);
 const SEED = 20261130;
 const CALLS = 1_000;
@@ -47,16 +33,7 @@ class Simulation {
     managers: this.servers,
     again: () => undefined,
   };
-  readonly tools: GatherTools = {
-    clock: this.clock,
-    deadlines: new DeadlineWheel(this.clock),
-    retries: new RetryBudget(this.clock),
-    hedges: new HedgeBudget(this.clock),
-    latencies: new RequestLatencies(),
-    statistics: new StatisticsCache(),
-    replicaWaits: new ReplicaWaits(this.clock),
-    counts: new GatherCounts(),
-  };
+  readonly tools: GatherTools = toolsOf(this.clock);
 
   /** Makes calls of one shard each. Returns the share of manager 0 in the requests, and the p99 of the calls in ms. */
   run(): { readonly share: number; readonly p99Ms: number } {
@@ -175,5 +152,18 @@ describe(`Requests (seed ${SEED})`, () => {
     expect(first.load(clock.nowMs())).toBeGreaterThan(second.load(clock.nowMs()) * 1.5);
     clock.advance(60_000);
     expect(first.load(clock.nowMs())).toBeCloseTo(second.load(clock.nowMs()), 2);
+  });
+
+  test('go to a manager whose link has cost many calls as soon as it is back', () => {
+    const { servers, index, clock } = new Simulation();
+    const first = servers[0] as ShardServer;
+    for (let failed = 0; failed < 10; failed++) first.slowness.failed(clock.nowMs());
+    const preferred = (): ShardServer | undefined =>
+      planRequests(index, [0], '', clock.nowMs(), () => true).requests[0]?.holder;
+    expect(preferred()).toBe(servers[1]);
+    first.offer = { ...first.offer, isReachable: false };
+    expect(preferred()).toBe(servers[1]);
+    first.offer = { ...first.offer, isReachable: true };
+    expect(preferred()).toBe(first);
   });
 });

@@ -1,31 +1,14 @@
 // Requests of gathered calls, without a mesh: managers are functions that answer or fail.
 import { describe, expect, test } from 'vitest';
-import { encodeStruct, parseIdl } from '../../../core/idl/mod.ts';
-import { DeadlineWheel } from '../../../core/link/mod.ts';
-import { KatamariError, RetryBudget } from '../../../core/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
 import { createCall, NO_REPLY_CONTEXT, type CallSink, type Send } from '../../../core/rpc/mod.ts';
-import {
-  APPLICATION_EXCEPTION,
-  writeApplicationException,
-  type Interface,
-  type Method,
-} from '../../../core/thrift/mod.ts';
-import { GatherCounts } from '../../../services/gather/gather-counts.ts';
-import { HedgeBudget } from '../../../services/gather/hedge-budget.ts';
-import { ReplicaWaits } from '../../../services/gather/replica-waits.ts';
-import { RequestLatencies } from '../../../services/gather/latencies.ts';
+import { APPLICATION_EXCEPTION, writeApplicationException } from '../../../core/thrift/mod.ts';
 import { Scatter, type GatherTools, type ScatterEnd } from '../../../services/gather/scatter.ts';
 import { serverOf as serversKeyOf } from '../../../services/gather/search-call.ts';
 import { ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
-import { StatisticsCache } from '../../../services/gather/statistics-cache.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { ONE, toolsOf, TOTAL, WORDS } from './gather-tools.ts';
 
-const IDL = `service Words {
-  i64 total(1: optional list<string> shards) (katamari.readonly = "true", katamari.gather = "sum")
-}`;
-const WORDS = parseIdl({ main: 'words.thrift', files: { 'words.thrift': IDL } }).services.get('Words') as Interface;
-const TOTAL = WORDS.methods.get('total') as Method;
-const ONE = encodeStruct(TOTAL.result, { success: 1n });
 const NAMES = ['w@1.0.0/a', 'w@1.0.0/b'];
 
 function serverOf(manager: string, send: Send): ShardServer {
@@ -57,19 +40,6 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
 }
 
 const answer = (sink: CallSink): void => sink.reply({ isException: false, body: ONE, context: NO_REPLY_CONTEXT });
-
-function toolsOf(clock: ManualClock): GatherTools {
-  return {
-    clock,
-    deadlines: new DeadlineWheel(clock),
-    retries: new RetryBudget(clock),
-    hedges: new HedgeBudget(clock),
-    latencies: new RequestLatencies(),
-    statistics: new StatisticsCache(),
-    replicaWaits: new ReplicaWaits(clock),
-    counts: new GatherCounts(),
-  };
-}
 
 /** Starts a call of all shards. Returns how it ends, once it has. */
 function gather(tools: GatherTools, index: ServedIndex, clock: ManualClock, minCoverage = 1): ScatterEnd[] {
