@@ -278,7 +278,11 @@ export class Scatter {
 
   #giveUp(places: readonly number[], lack: Lack, why: string): void {
     this.#open -= places.length;
-    for (const place of places) this.#missing.push({ shard: this.options.index.names[place] as string, lack, why });
+    for (const place of places) {
+      const shard = this.options.index.names[place] as string;
+      const failure = lack === LACK.noReplica ? this.#index.failures.get(shard) : undefined;
+      this.#missing.push({ shard, lack, why: failure ?? why });
+    }
   }
 
   /** Ends when nothing more can come, and soon after the caller has enough. */

@@ -109,6 +109,7 @@ export class SearchOffer implements Offer {
       placeOf: new Map(names.map((name, place) => [name, place])),
       holders: views.flatMap(({ holders }) => holders),
       managers: [...new Set(views.flatMap(({ managers }) => managers))],
+      failures: new Map(views.flatMap(({ failures }) => [...failures])),
       again,
     };
   }

@@ -31,6 +31,7 @@ class Simulation {
     placeOf: new Map(),
     holders: [this.servers, this.servers.toReversed()],
     managers: this.servers,
+    failures: new Map(),
     again: () => undefined,
   };
   readonly tools: GatherTools = toolsOf(this.clock);

@@ -35,6 +35,7 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
     placeOf: new Map(NAMES.map((name, place) => [name, place])),
     holders: NAMES.map(() => managers),
     managers,
+    failures: new Map(),
     again: () => undefined,
   };
 }
