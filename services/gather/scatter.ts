@@ -8,6 +8,7 @@ import type { Method } from '../../core/thrift/mod.ts';
 import { Alarm } from './alarm.ts';
 import type { Lack, MissingShard } from './coverage.ts';
 import type { GatherTools } from './gather-tools.ts';
+import type { MethodLatencies } from './latencies.ts';
 import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, TRIES_MAX } from './limits.ts';
 import { planRequests, type PlannedRequest } from './plan.ts';
 import { isCallersFault, lossOfError, lossOfException, lossOfReply, type RequestLoss } from './request-loss.ts';
@@ -58,6 +59,7 @@ export type ScatterEnd =
 export class Scatter implements RequestOwner {
   readonly tools: GatherTools;
   readonly options: ScatterOptions;
+  readonly latencies: MethodLatencies;
   readonly #answers: ShardAnswer[] = [];
   readonly #missing: MissingShard[] = [];
   readonly #groups = new Set<ShardGroup>();
@@ -80,6 +82,7 @@ export class Scatter implements RequestOwner {
   constructor(tools: GatherTools, options: ScatterOptions) {
     this.tools = tools;
     this.options = options;
+    this.latencies = tools.latencies.of(options.index.id, options.method.name);
     this.#open = options.places.length;
     this.#index = options.index;
     this.#waits = new ShardWaits(tools.replicaWaits);

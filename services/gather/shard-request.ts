@@ -7,6 +7,7 @@ import { NO_DETAILS, NONE, type Call, type CallSink, type PoolDetails, type Repl
 import type { Method } from '../../core/thrift/mod.ts';
 import { Alarm } from './alarm.ts';
 import type { GatherTools } from './gather-tools.ts';
+import type { MethodLatencies } from './latencies.ts';
 import { HEDGE_AGAIN_MS, HEDGE_MIN_MS, HEDGE_UNKNOWN_MAX_MS, HEDGE_UNKNOWN_SHARE } from './limits.ts';
 import type { PlannedRequest } from './plan.ts';
 import { isCallersFault } from './request-loss.ts';
@@ -16,6 +17,8 @@ import type { ServedIndex, ShardServer } from './shard-map.ts';
 /** The gathered call that a request is part of. */
 export interface RequestOwner {
   readonly tools: GatherTools;
+  /** Those of its method. */
+  readonly latencies: MethodLatencies;
   readonly options: {
     readonly index: ServedIndex;
     readonly method: Method;
@@ -52,11 +55,11 @@ export class ShardRequest implements CallSink {
   send(mayHedge: boolean): void {
     // Another one may have ended the call, or lost this group.
     if (this.#isSettled) return;
-    const { tools, options } = this.#owner;
+    const { latencies, options } = this.#owner;
     const { offer } = this.holder;
     if (mayHedge) {
       const unknownMs = Math.min(HEDGE_UNKNOWN_MAX_MS, (options.call.deadlineMs - this.#sentMs) * HEDGE_UNKNOWN_SHARE);
-      this.#hedgeAt(this.#sentMs + Math.max(HEDGE_MIN_MS, tools.latencies.p95Ms(this.#key) ?? unknownMs));
+      this.#hedgeAt(this.#sentMs + Math.max(HEDGE_MIN_MS, latencies.p95Ms() ?? unknownMs));
     }
     const { index, argsFor, call, method } = options;
     try {
@@ -69,12 +72,11 @@ export class ShardRequest implements CallSink {
 
   reply(reply: Reply): void {
     if (!this.#settle()) return;
-    const { clock, latencies } = this.#owner.tools;
-    const key = this.#key;
-    const nowMs = clock.nowMs();
+    const { latencies, tools } = this.#owner;
+    const nowMs = tools.clock.nowMs();
     const tookMs = nowMs - this.#sentMs;
-    this.holder.slowness.answered(tookMs, latencies.usualMs(key), nowMs);
-    latencies.add(key, tookMs);
+    this.holder.slowness.answered(tookMs, latencies.usualMs(), nowMs);
+    latencies.add(tookMs);
     this.#owner.answered(this, reply);
   }
 
@@ -87,9 +89,9 @@ export class ShardRequest implements CallSink {
   /** Nobody needs its answer any more. */
   cancel(): void {
     if (!this.#settle()) return;
-    const { clock, latencies } = this.#owner.tools;
-    const nowMs = clock.nowMs();
-    this.holder.slowness.abandoned(nowMs - this.#sentMs, latencies.usualMs(this.#key), nowMs);
+    const { latencies, tools } = this.#owner;
+    const nowMs = tools.clock.nowMs();
+    this.holder.slowness.abandoned(nowMs - this.#sentMs, latencies.usualMs(), nowMs);
     this.#end.abort(new KatamariError('cancelled', 'The call has ended without this reply'));
   }
 
@@ -100,10 +102,6 @@ export class ShardRequest implements CallSink {
       if (!this.#owner.hedge(this) && !this.#isSettled) this.#hedgeAt(clock.nowMs() + HEDGE_AGAIN_MS);
     });
     deadlines.add(this.#alarm);
-  }
-
-  get #key(): string {
-    return `${this.#owner.options.index.id}.${this.#owner.options.method.name}`;
   }
 
   #settle(): boolean {
