@@ -7,9 +7,10 @@ import type { Method } from '../../core/thrift/mod.ts';
 import { readArguments, shardsOfDocuments, withShards } from './arguments.ts';
 import { type Coverage, coverageFieldOf, coverageOf, missingIn, missingText, type MissingShards } from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
+import type { GatherTools } from './gather-tools.ts';
 import { REQUEST_BYTES_MAX, RESERVE_MS, RESERVE_SHARE } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
-import { type AnsweredScatter, type GatherTools, Scatter, type ScatterEnd } from './scatter.ts';
+import { type AnsweredScatter, Scatter, type ScatterEnd } from './scatter.ts';
 import type { ShardAnswer } from './shard-group.ts';
 import type { ServedIndex } from './shard-map.ts';
 

@@ -20,11 +20,12 @@ import {
   reserved,
   valueOf,
 } from './gather-call.ts';
+import type { GatherTools } from './gather-tools.ts';
 import type { SortKey } from './hit-order.ts';
 import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
 import { bestHits, cursorOf, readFound, writeFound, type RawFound } from './raw-hits.ts';
-import { type AnsweredScatter, type GatherTools, Scatter } from './scatter.ts';
+import { type AnsweredScatter, Scatter } from './scatter.ts';
 import type { ServedIndex } from './shard-map.ts';
 import type { Statistics } from './statistics-cache.ts';
 

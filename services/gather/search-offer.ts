@@ -9,7 +9,7 @@ import { SHARDS_MAX, type Offer } from '../mesh/mod.ts';
 import { gatherCall } from './gather-call.ts';
 import { CountedSink } from './gather-counts.ts';
 import type { IndexOffer } from './index-offer.ts';
-import type { GatherTools } from './scatter.ts';
+import type { GatherTools } from './gather-tools.ts';
 import { searchCall } from './search-call.ts';
 import type { ServedIndex, ShardMap } from './shard-map.ts';
 
