@@ -78,6 +78,11 @@ struct ReplyContext {
   /** Shards of an index that the call was about, and those of them that are wholly in the answer. */
   13: optional i32 shards
   14: optional i32 completeShards
+  /**
+   * Some of the others in order of their names, at most 10: `index@version/shard REASON`, with the name of a value of
+   * Lack (idl/content.thrift).
+   */
+  15: optional list<string> missingShards
 }
 
 /** The admin service refused a call: wrong token, unknown name or invalid value. */

@@ -62,11 +62,16 @@ export function missingIn(value: unknown, field: string | undefined, names: read
 
 export const NOTHING_MISSING: MissingShards = { named: [], count: 0 };
 
+/** Names a missing shard for a reply context: `index@1.0.0/part-1 TIMED_OUT`. */
+export function missingName({ shard, lack }: MissingShard): string {
+  return `${shard} ${LACK_NAMES[lack] ?? 'FAILED'}`;
+}
+
 /** Says which shards are missing and why: `part-1 TIMED_OUT (m2 did not answer), and 3 more`. */
 export function missingText(missing: readonly MissingShard[]): string {
   const named = missing
     .slice(0, SHARDS_NAMED_MAX)
-    .map(({ shard, lack, why }) => `${shard} ${LACK_NAMES[lack]}${why === '' ? '' : ` (${why})`}`);
+    .map((one) => `${missingName(one)}${one.why === '' ? '' : ` (${one.why})`}`);
   const more = missing.length - named.length;
   return `${named.join(', ')}${more > 0 ? `, and ${more} more` : ''}`;
 }
@@ -82,7 +87,8 @@ export function coverageFieldOf({ returns }: Method): string | undefined {
   )?.name;
 }
 
-const LACK_NAMES: Readonly<Record<Lack, string>> = {
+/** Content servers may send other numbers. */
+const LACK_NAMES: Readonly<Record<number, string>> = {
   1: 'NO_REPLICA',
   2: 'TIMED_OUT',
   3: 'FAILED',

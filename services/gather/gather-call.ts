@@ -2,10 +2,25 @@
 
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
-import { NO_REPLY_CONTEXT, withCall, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
+import {
+  NAMED_MISSING_MAX,
+  NO_REPLY_CONTEXT,
+  withCall,
+  type Call,
+  type CallSink,
+  type Reply,
+} from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { readArguments, shardsOfDocuments, withShards } from './arguments.ts';
-import { type Coverage, coverageFieldOf, coverageOf, missingIn, missingText, type MissingShards } from './coverage.ts';
+import {
+  type Coverage,
+  coverageFieldOf,
+  coverageOf,
+  missingIn,
+  missingName,
+  missingText,
+  type MissingShards,
+} from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
 import type { GatherTools } from './gather-tools.ts';
 import { REQUEST_BYTES_MAX, RESERVE_MS, RESERVE_SHARE } from './limits.ts';
@@ -108,14 +123,14 @@ export function replyOf(
   index: ServedIndex,
   answers: readonly ShardAnswer[],
   body: Uint8Array,
-  { shards, complete }: Coverage,
+  { shards, complete, missing }: Coverage,
 ): Reply {
   const context = {
     ...NO_REPLY_CONTEXT,
     version: versionOf(index),
     queueUs: answers.reduce((most, { queueUs }) => Math.max(most, queueUs), 0),
     serviceUs: answers.reduce((most, { serviceUs }) => Math.max(most, serviceUs), 0),
-    coverage: { shards, complete },
+    coverage: { shards, complete, missing: missing.slice(0, NAMED_MISSING_MAX).map(missingName) },
   };
   return { isException: false, body, context };
 }
