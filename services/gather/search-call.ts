@@ -111,9 +111,10 @@ class SearchCall {
     const args = encodeStruct(method.args, { query: this.#args.query });
     this.#scatter(method, args, this.#places, (end) => {
       const { answers, missing } = end;
-      const coverage = coverageOf(this.#places.length, allMissing(this.#index, end, undefined), end);
+      const lost = allMissing(this.#index, end, undefined);
+      const coverage = coverageOf(this.#places.length, lost, end);
       // The answer misses the same shards, and counts them.
-      if (!isEnough(this.#minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(missing);
+      if (!isEnough(this.#minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(lost);
       requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
       this.#repeats = { retried: end.retried, hedged: end.hedged };
       const sums = mergeResults(
@@ -139,10 +140,13 @@ class SearchCall {
     return this.#searched.filter((place) => !uncounted.has(place));
   }
 
-  #notSearched(): MissingShards {
+  /** With the shards that were not searched. */
+  #missing(end: AnsweredScatter, coverageField: string | undefined): readonly MissingShards[] {
+    const missing = allMissing(this.#index, end, coverageField);
+    if (this.#uncounted.length === 0) return missing;
     const searched = new Set(this.#searched);
     const named = this.#uncounted.filter(({ shard }) => searched.has(this.#index.placeOf.get(shard) as number));
-    return { named, count: named.length };
+    return named.length === 0 ? missing : [...missing, { named, count: named.length }];
   }
 
   #scatter(
@@ -190,7 +194,7 @@ class SearchCall {
   #replyFirst(end: AnsweredScatter): void {
     const { answers } = end;
     const said = answers.find(({ value }) => !isEmptyResult(value)) ?? answers[0];
-    const missing = [...allMissing(this.#index, end, undefined), this.#notSearched()];
+    const missing = this.#missing(end, undefined);
     const coverage = coverageOf(this.#searched.length, missing, end);
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, said !== undefined);
     if (said !== undefined) this.#sink.reply(replyOf(this.#index, answers, said.body, coverage));
@@ -201,23 +205,23 @@ class SearchCall {
     const { answers } = end;
     if (this.#method.gather !== 'search') return this.#replyFirst(end);
     const found = answers.map(({ value }) => value as RawFound);
-    const missing = [...allMissing(this.#index, end, 'coverage'), this.#notSearched()];
+    const missing = this.#missing(end, 'coverage');
     const coverage = coverageOf(this.#searched.length, missing, {
       retried: end.retried + this.#repeats.retried,
       hedged: end.hedged + this.#repeats.hedged,
     });
-    this.#tools.counts.missed(missing.flatMap(({ named }) => named));
+    this.#tools.counts.missed(missing);
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
-    const all = found.flatMap(({ hits }) => hits);
-    const hits = bestHits(all, sort, count);
-    const hasMore = all.length > count || found.some(({ hasCursor }) => hasCursor);
+    const hits = bestHits(found, sort, count);
+    let [total, seen, hasMore] = [0n, 0, false];
+    for (const one of found) {
+      total += one.total;
+      seen += one.hits.length;
+      hasMore ||= one.hasCursor;
+    }
     const last = hits.at(-1);
-    const body = writeFound(this.#method, {
-      total: found.reduce((sum, { total }) => sum + total, 0n),
-      hits,
-      coverage,
-      cursor: hasMore && last !== undefined ? cursorOf(this.#method, last) : '',
-    });
+    const cursor = (hasMore || seen > count) && last !== undefined ? cursorOf(this.#method, last) : '';
+    const body = writeFound(this.#method, { total, hits, coverage, cursor });
     this.#sink.reply(replyOf(this.#index, answers, body, coverage));
   }
 }
