@@ -68,8 +68,11 @@ interface GatherFacts {
 }
 
 /** The shards that a call names, or all. @throws KatamariError bad_request for an unknown shard */
-export function placesOf({ id, names, placeOf }: ServedIndex, shards: readonly string[]): readonly number[] {
-  if (shards.length === 0) return names.map((_, place) => place);
+export function placesOf(
+  { id, names, places: all, placeOf }: ServedIndex,
+  shards: readonly string[],
+): readonly number[] {
+  if (shards.length === 0) return all;
   const places = new Set<number>();
   for (const shard of shards) {
     const place = placeOf.get(shard);

@@ -7,7 +7,7 @@ import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
-import { shardsOfDocuments, textArgument, withShards } from './arguments.ts';
+import { shardsOfDocuments, textArgument, withShards, withStatistics } from './arguments.ts';
 import { coverageOf, type MissingShard, type MissingShards } from './coverage.ts';
 import {
   allMissing,
@@ -91,18 +91,18 @@ class SearchCall {
     const { statistics, query, sort = [], shards = [] } = this.#args;
     const needsSums = sort.length === 0 || sort.some(({ field }) => field === SCORE_FIELD);
     if (!needsSums || (statistics?.size ?? 0) > 0) return this.#search(undefined);
-    const server = serverOf(this.#index);
-    const known = shards.length === 0 ? this.#tools.statistics.get(this.#index.manifest, server, query) : undefined;
+    const { manifest, server } = this.#index;
+    const known = shards.length === 0 ? this.#tools.statistics.get(manifest, server, query) : undefined;
     if (known !== undefined) return this.#search(known);
     this.#count((sums) => {
       const isWhole = this.#uncounted.length === 0;
-      if (isWhole && shards.length === 0) this.#tools.statistics.set(this.#index.manifest, server, query, sums);
+      if (isWhole && shards.length === 0) this.#tools.statistics.set(manifest, server, query, sums);
       this.#search(sums);
     });
   }
 
-  /** Adds up the statistics of the query. */
-  #count(onSums: (sums: Statistics) => void): void {
+  /** Adds up the statistics of the query. @param onSums gets the encoded map */
+  #count(onSums: (sums: Uint8Array) => void): void {
     const method = this.#statistics;
     if (method?.gather !== 'sum') {
       const why = `${this.#method.name} has katamari.gather "search", so its service needs a method statistics with "sum"`;
@@ -123,13 +123,13 @@ class SearchCall {
       ) as Statistics;
       checkStatistics(sums);
       this.#uncounted = missing;
-      onSums(sums);
+      onSums(encodeStruct(method.result, { success: sums }).subarray(FIELD_HEAD_BYTES, -1));
     });
   }
 
-  #search(sums: Statistics | undefined): void {
+  #search(sums: Uint8Array | undefined): void {
     const { args } = this.#call;
-    const withSums = sums === undefined ? args : withStatistics(this.#method.args, args, sums);
+    const withSums = sums === undefined ? args : withStatistics(this.#method, args, sums);
     this.#scatter(this.#method, withSums, this.#counted(), (end) => this.#merge(end));
   }
 
@@ -226,25 +226,6 @@ class SearchCall {
   }
 }
 
-/** Adds the statistics to encoded arguments. Of a repeated field the last one counts. */
-function withStatistics(struct: StructType, args: Uint8Array, statistics: Statistics): Buffer {
-  let only = statisticsOnly.get(struct);
-  if (only === undefined) {
-    only = { ...struct, fields: struct.fields.filter(({ name }) => name === 'statistics') };
-    statisticsOnly.set(struct, only);
-  }
-  return Buffer.concat([args.subarray(0, -1), encodeStruct(only, { statistics })]);
-}
-
-/** The field alone, by struct of arguments: the coder of a struct is made once for each struct object. */
-const statisticsOnly = new WeakMap<StructType, StructType>();
-
-/** `Service@version` of each content server of the shards, which may count otherwise in other versions. */
-export function serverOf({ managers }: Pick<ServedIndex, 'managers'>): string {
-  const names = managers.map(({ offer: { details } }) => `${details.service}@${details.version}`);
-  return [...new Set(names)].sort().join(' ');
-}
-
 /** @throws KatamariError bad_request */
 function checkSearch({ count = 0, minCoverage = 1, statistics }: GatheredSearch): void {
   if (statistics !== undefined) checkStatistics(statistics);
@@ -284,6 +265,7 @@ function hitStructOf({ returns }: Method): StructType | undefined {
   return hits?.kind === 'list' && hits.element.kind === 'struct' ? hits.element.struct : undefined;
 }
 
+const FIELD_HEAD_BYTES = 3;
 const SCORE_FIELD = '_score';
 /** An engine may count some numbers for each term, and some for each field. */
 const NUMBERS_PER_TERM = 8;
