@@ -54,11 +54,15 @@ export interface ServedIndex {
   readonly manifest: string;
   /** Full names by place: `index@version/shard`. */
   readonly names: readonly string[];
+  /** All places. */
+  readonly places: readonly number[];
   readonly placeOf: ReadonlyMap<string, number>;
   /** Holders by place, in an order that differs from shard to shard, so that they share the calls. */
   readonly holders: readonly (readonly ShardServer[])[];
   /** All holders, each once. */
   readonly managers: readonly ShardServer[];
+  /** The content servers of all holders, as `serversText` names them. */
+  readonly server: string;
   /** The same shards with the holders that they have now; undefined when the version was removed. */
   readonly again: () => ServedIndex | undefined;
 }
@@ -152,12 +156,14 @@ export class ShardMap {
         mixed((bases.get(server) as number) ^ Math.imul(place + 1, 0x9e3779b1));
       own.sort((a, b) => rank(b) - rank(a));
     }
+    const managers = [...bases.keys()];
+    const places = names.map((_, place) => place);
     const placeOf = new Map(names.map((name, place) => [name, place]));
     const again = (): ServedIndex | undefined => {
       const now = this.get(id);
       return now?.manifest === manifest ? now : undefined;
     };
-    return { id, manifest, names, placeOf, holders, managers: [...bases.keys()], again };
+    return { id, manifest, names, places, placeOf, holders, managers, server: serversText(managers), again };
   }
 
   #serverOf(manager: string, holding: Holding | undefined): ShardServer | undefined {
@@ -168,6 +174,12 @@ export class ShardMap {
   #forgetViewsOf(manager: string): void {
     for (const { indexVersion } of this.#holdings.get(manager) ?? []) this.#views.delete(indexVersion);
   }
+}
+
+/** `Service@version` of each content server, which may count otherwise in other versions. */
+export function serversText(managers: readonly ShardServer[]): string {
+  const names = managers.map(({ offer: { details } }) => `${details.service}@${details.version}`);
+  return [...new Set(names)].sort().join(' ');
 }
 
 /** What a manager says about an index version: of this manifest, and served by its content service. */

@@ -29,9 +29,11 @@ class Simulation {
     id: 'w@1.0.0',
     manifest: '',
     names: ['w@1.0.0/a', 'w@1.0.0/b'],
+    places: [0, 1],
     placeOf: new Map(),
     holders: [this.servers, this.servers.toReversed()],
     managers: this.servers,
+    server: 'Words@1.0.0',
     again: () => undefined,
   };
   readonly tools: GatherTools = toolsOf(this.clock);

@@ -5,8 +5,7 @@ import { createCall, NO_REPLY_CONTEXT, type CallSink, type Send } from '../../..
 import { APPLICATION_EXCEPTION, writeApplicationException } from '../../../core/thrift/mod.ts';
 import type { GatherTools } from '../../../services/gather/gather-tools.ts';
 import { Scatter, type ScatterEnd, type ScatterOptions } from '../../../services/gather/scatter.ts';
-import { serverOf as serversKeyOf } from '../../../services/gather/search-call.ts';
-import { ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
+import { serversText, ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { ONE, toolsOf, TOTAL, WORDS } from './gather-tools.ts';
 
@@ -33,9 +32,11 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
     id: 'w@1.0.0',
     manifest: '',
     names: NAMES,
+    places: [0, 1],
     placeOf: new Map(NAMES.map((name, place) => [name, place])),
     holders: NAMES.map(() => managers),
     managers,
+    server: serversText(managers),
     again: () => undefined,
   };
 }
@@ -190,8 +191,8 @@ describe('Kept statistics', () => {
   test('are those of the versions of all content servers', () => {
     const [one, two] = [serverOf('m1', () => undefined), serverOf('m2', () => undefined)];
     two.offer = { ...two.offer, details: { ...two.offer.details, version: '2.0.0' } };
-    expect(serversKeyOf(indexOf(one, two))).toBe('Words@1.0.0 Words@2.0.0');
-    expect(serversKeyOf(indexOf(two, one))).toBe('Words@1.0.0 Words@2.0.0');
-    expect(serversKeyOf(indexOf(one))).toBe('Words@1.0.0');
+    expect(serversText([one, two])).toBe('Words@1.0.0 Words@2.0.0');
+    expect(serversText([two, one])).toBe('Words@1.0.0 Words@2.0.0');
+    expect(serversText([one])).toBe('Words@1.0.0');
   });
 });
