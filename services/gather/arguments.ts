@@ -72,8 +72,20 @@ export function withShards(method: Method, args: Uint8Array, names: readonly str
   return out.finish();
 }
 
+/** Returns the arguments with the statistics of the query. @param value the encoded map */
+export function withStatistics(method: Method, args: Uint8Array, value: Uint8Array): Buffer {
+  const out = new BinaryWriter(args.length + value.length + 8);
+  out.raw(args.subarray(0, -1));
+  out.fieldHead(WIRE_OF_KIND.map, fieldsOf(method).statisticsId);
+  out.raw(value);
+  out.byte(WIRE_OF_KIND.void);
+  return out.finish();
+}
+
 interface GatherFields {
   readonly shardsId: number;
+  /** 0 when the method has no such parameter. */
+  readonly statisticsId: number;
   /** 0 when the method has no such parameter. */
   readonly coverageId: number;
   readonly defaultCoverage: number;
@@ -90,6 +102,7 @@ function fieldsOf(method: Method): GatherFields {
   const coverage = fields.find(({ name, type }) => name === 'minCoverage' && type.kind === 'double');
   const read: GatherFields = {
     shardsId: fields.find(({ name }) => name === 'shards')?.id ?? 0,
+    statisticsId: fields.find(({ name }) => name === 'statistics')?.id ?? 0,
     coverageId: coverage?.id ?? 0,
     idsName: fields.find(({ type }) => isDocumentId(type.kind === 'list' ? type.element : type))?.name ?? '',
     defaultCoverage: typeof coverage?.defaultValue === 'number' ? coverage.defaultValue : 1,

@@ -30,12 +30,13 @@ export interface MissingShards {
   readonly count: number;
 }
 
-/** Returns the coverage of an answer. */
+/** Returns the coverage of an answer. @param missing empty when every shard is in it */
 export function coverageOf(
   shards: number,
   missing: readonly MissingShards[],
   { retried, hedged }: Pick<Coverage, 'retried' | 'hedged'>,
 ): Coverage {
+  if (missing.length === 0) return { shards, complete: shards, missing: [], retried, hedged };
   const named = missing
     .flatMap((one) => one.named)
     .sort((a, b) => (a.shard < b.shard ? -1 : 1))
@@ -47,26 +48,35 @@ export function coverageOf(
 /**
  * The shards that a content server says are not wholly in its answer. It may say wrong things: only shards that it was
  * asked for count, each once.
- * @param names the shards that it was asked for
+ * @param coverage what it says; undefined when no shard is missing
+ * @param places the shards that it was asked for
+ * @param names names of the shards by place
  */
-export function missingIn(value: unknown, field: string | undefined, names: readonly string[]): MissingShards {
-  const coverage = (value as Readonly<Record<string, Partial<Coverage> | undefined>> | undefined)?.[field ?? ''];
-  if (field === undefined || coverage === undefined) return NOTHING_MISSING;
+export function missingIn(
+  coverage: Partial<Coverage> | undefined,
+  places: readonly number[],
+  names: readonly string[],
+): MissingShards | undefined {
+  if (coverage === undefined) return undefined;
   const { shards = 0, complete = 0, missing = [] } = coverage;
-  const asked = new Set(names);
+  if (missing.length === 0 && complete >= shards) return undefined;
+  const asked = new Set(places.map((place) => names[place]));
   const named = missing.slice(0, MISSING_MAX).filter(({ shard }) => asked.delete(shard));
   // A server names some of the shards, and counts all.
-  const count = Math.min(names.length, Math.max(named.length, shards - complete));
-  return count === 0 ? NOTHING_MISSING : { named, count };
+  const count = Math.min(places.length, Math.max(named.length, shards - complete));
+  return count === 0 ? undefined : { named, count };
 }
 
-export const NOTHING_MISSING: MissingShards = { named: [], count: 0 };
+/** Names a missing shard for a reply context: `index@1.0.0/part-1 TIMED_OUT`. */
+export function missingName({ shard, lack }: MissingShard): string {
+  return `${shard} ${LACK_NAMES[lack] ?? 'FAILED'}`;
+}
 
 /** Says which shards are missing and why: `part-1 TIMED_OUT (m2 did not answer), and 3 more`. */
 export function missingText(missing: readonly MissingShard[]): string {
   const named = missing
     .slice(0, SHARDS_NAMED_MAX)
-    .map(({ shard, lack, why }) => `${shard} ${LACK_NAMES[lack]}${why === '' ? '' : ` (${why})`}`);
+    .map((one) => `${missingName(one)}${one.why === '' ? '' : ` (${one.why})`}`);
   const more = missing.length - named.length;
   return `${named.join(', ')}${more > 0 ? `, and ${more} more` : ''}`;
 }
@@ -82,7 +92,8 @@ export function coverageFieldOf({ returns }: Method): string | undefined {
   )?.name;
 }
 
-const LACK_NAMES: Readonly<Record<Lack, string>> = {
+/** Content servers may send other numbers. */
+const LACK_NAMES: Readonly<Record<number, string>> = {
   1: 'NO_REPLICA',
   2: 'TIMED_OUT',
   3: 'FAILED',

@@ -54,6 +54,8 @@ export interface ServedIndex {
   readonly manifest: string;
   /** Full names by place: `index@version/shard`. */
   readonly names: readonly string[];
+  /** All places. */
+  readonly places: readonly number[];
   readonly placeOf: ReadonlyMap<string, number>;
   /** Holders by place, in an order that differs from shard to shard, so that they share the calls. */
   readonly holders: readonly (readonly ShardServer[])[];
@@ -61,6 +63,8 @@ export interface ServedIndex {
   readonly managers: readonly ShardServer[];
   /** Why a manager does not serve a shard that it is to serve, by full name. */
   readonly failures: ReadonlyMap<string, string>;
+  /** The content servers of all holders, as `serversText` names them. */
+  readonly server: string;
   /** The same shards with the holders that they have now; undefined when the version was removed. */
   readonly again: () => ServedIndex | undefined;
 }
@@ -159,6 +163,8 @@ export class ShardMap {
         mixed((bases.get(server) as number) ^ Math.imul(place + 1, 0x9e3779b1));
       own.sort((a, b) => rank(b) - rank(a));
     }
+    const managers = [...bases.keys()];
+    const places = names.map((_, place) => place);
     const placeOf = new Map(names.map((name, place) => [name, place]));
     const again = (): ServedIndex | undefined => {
       const now = this.get(id);
@@ -168,9 +174,11 @@ export class ShardMap {
       id,
       manifest,
       names,
+      places,
       placeOf,
       holders,
-      managers: [...bases.keys()],
+      managers,
+      server: serversText(managers),
       failures: this.#failuresOf(id, names),
       again,
     };
@@ -193,6 +201,12 @@ export class ShardMap {
     for (const { indexVersion } of [...(this.#holdings.get(manager) ?? []), ...(this.#failed.get(manager) ?? [])])
       this.#views.delete(indexVersion);
   }
+}
+
+/** `Service@version` of each content server, which may count otherwise in other versions. */
+export function serversText(managers: readonly ShardServer[]): string {
+  const names = managers.map(({ offer: { details } }) => `${details.service}@${details.version}`);
+  return [...new Set(names)].sort().join(' ');
 }
 
 /** What a manager says about an index version: of this manifest, and served by its content service. */
