@@ -481,6 +481,7 @@ function requestCall(
     identity: call.identity,
     attempt: call.attempt,
     doNotQueue: call.doNotQueue,
+    minCoverage: undefined,
     signal,
   };
 }
