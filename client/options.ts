@@ -4,6 +4,7 @@
 import type { ConnectionOptions } from 'node:tls';
 import type { LinkAddress } from '../core/link/mod.ts';
 import { DEFAULT_LIMITS, KatamariError, parseAddress } from '../core/mod.ts';
+import type { ReplyInfo } from '../core/rpc/mod.ts';
 import type { IdlSource } from '../core/thrift/mod.ts';
 
 /** TLS options of node:tls. Without `ca`, the runtime's certificate authorities are trusted. */
@@ -69,6 +70,20 @@ export interface CallOptions {
   /** W3C trace context, passed to the chassis. */
   readonly traceparent?: string;
   readonly tracestate?: string;
+  /**
+   * Called with facts about the reply, before the call settles with its value or its declared exception: version,
+   * coverage of an index, tries. Not called for other errors and for oneway methods. If it throws, the call rejects
+   * with that error.
+   */
+  readonly onReply?: (info: ClientReplyInfo) => void;
+}
+
+/** What `onReply` of a call gets. */
+export interface ClientReplyInfo extends ReplyInfo {
+  /** How often the client sent the call: 1, and one more for each retry. */
+  readonly tries: number;
+  /** Address of the faceplate that replied, as in `addresses`. */
+  readonly address: string;
 }
 
 /** An untyped service: any method, with arguments by name. */

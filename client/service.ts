@@ -85,11 +85,11 @@ class ServiceCalls {
       if (known !== undefined) {
         const prepared = this.#preparedOf(known, method);
         const body = this.#encode(prepared, args);
-        const call = this.#channel.open(prepared.title, headers, timeoutMs, given.signal);
+        const call = this.#channel.open(prepared.title, headers, timeoutMs, given);
         this.#channel.send(call, prepared, body);
         return call.promise;
       }
-      const call = this.#channel.open(`${this.#name}.${method}`, headers, timeoutMs, given.signal);
+      const call = this.#channel.open(`${this.#name}.${method}`, headers, timeoutMs, given);
       void this.#prepare(call, version, method, args);
       return call.promise;
     } catch (error) {

@@ -205,6 +205,7 @@ export function writeReplyContext(context: ReplyContext, error?: KatamariError, 
   if (context.coverage !== undefined) {
     out.i32(13, context.coverage.shards);
     out.i32(14, context.coverage.complete);
+    if (context.coverage.missing.length > 0) out.strings(15, context.coverage.missing);
   }
   return out.finish();
 }
@@ -214,7 +215,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   const found = new FieldReader(bytes, at + 3);
   let [version, queueUs, serviceUs, freeNow, queuedNow, resource, retire] = ['', 0, 0, -1, -1, '', false];
   let [code, retryAfterMs, stage, notRun, isSuspect] = [0, -1, 0, false, false];
-  let [shards, complete] = [0, 0];
+  let [shards, complete, missing] = [0, 0, NONE];
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -259,6 +260,9 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
       case 14:
         complete = found.i32();
         break;
+      case 15:
+        missing = found.strings();
+        break;
       default:
         found.skip();
     }
@@ -266,7 +270,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   const error = code === 0 ? undefined : { code, retryAfterMs, stage, notRun, isSuspect };
   const context = { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error };
   // Few replies are of an index. The others keep their one hidden class.
-  return { context: shards === 0 ? context : { ...context, coverage: { shards, complete } }, end: found.at };
+  return { context: shards === 0 ? context : { ...context, coverage: { shards, complete, missing } }, end: found.at };
 }
 
 /** Returns the error of the mesh in a ReplyContext, with the message of the TApplicationException after it. */

@@ -3,6 +3,7 @@
 
 import { asKatamariError, type ErrorCode, type KatamariError } from '../mod.ts';
 import { ANONYMOUS, type CallerIdentity } from './caller-identity.ts';
+import type { ShardCoverage } from './reply-info.ts';
 
 /** One request. A call is immutable; `withCall` returns a changed copy. */
 export interface Call {
@@ -53,16 +54,6 @@ export interface ReplyContext {
   readonly resource: string;
   /** Shards that the call was about, and those that are wholly in the answer; only of an index. */
   readonly coverage?: ShardCoverage;
-}
-
-export interface ShardCoverage {
-  readonly shards: number;
-  readonly complete: number;
-}
-
-/** Formats a coverage for the header `katamari-coverage`: `39/40`. */
-export function coverageText({ shards, complete }: ShardCoverage): string {
-  return `${complete}/${shards}`;
 }
 
 /**

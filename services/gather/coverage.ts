@@ -68,6 +68,12 @@ export function missingIn(
   return count === 0 ? undefined : { named, count };
 }
 
+/** Names a missing shard for a reply context: `index@1.0.0/part-1 TIMED_OUT`. */
+export function missingName({ shard, lack }: MissingShard): string {
+  // Content servers may send other numbers.
+  return `${shard} ${LACK_NAMES.get(lack) ?? 'FAILED'}`;
+}
+
 /**
  * Says which shards are missing and why, the most telling reasons first:
  * `part-7 FAILED (the file is damaged), part-1 TIMED_OUT (m2 did not answer in time), and 3 more`.
@@ -76,7 +82,7 @@ export function missingText({ shards, complete, missing }: Coverage): string {
   const named = missing
     .toSorted(byReason)
     .slice(0, SHARDS_NAMED_MAX)
-    .map(({ shard, lack, why }) => `${shard} ${LACK_NAMES.get(lack) ?? lack}${why === '' ? '' : ` (${why})`}`);
+    .map((one) => `${missingName(one)}${one.why === '' ? '' : ` (${one.why})`}`);
   const more = shards - complete - named.length;
   if (more <= 0) return named.join(', ');
   return named.length === 0 ? `${more} that the content servers do not name` : `${named.join(', ')}, and ${more} more`;

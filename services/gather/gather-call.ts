@@ -2,10 +2,25 @@
 
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
-import { NO_REPLY_CONTEXT, withCall, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
+import {
+  NAMED_MISSING_MAX,
+  NO_REPLY_CONTEXT,
+  withCall,
+  type Call,
+  type CallSink,
+  type Reply,
+} from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { readArguments, shardsOfDocuments, withShards } from './arguments.ts';
-import { type Coverage, coverageFieldOf, coverageOf, missingIn, missingText, type MissingShards } from './coverage.ts';
+import {
+  type Coverage,
+  coverageFieldOf,
+  coverageOf,
+  missingIn,
+  missingName,
+  missingText,
+  type MissingShards,
+} from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
 import type { GatherTools } from './gather-tools.ts';
 import { REQUEST_BYTES_MAX, RESERVE_MS, RESERVE_SHARE } from './limits.ts';
@@ -111,7 +126,7 @@ export function replyOf(
   index: ServedIndex,
   answers: readonly ShardAnswer[],
   body: Uint8Array,
-  { shards, complete }: Coverage,
+  { shards, complete, missing }: Coverage,
 ): Reply {
   let [queueUs, serviceUs] = [0, 0];
   for (const answer of answers) {
@@ -120,9 +135,13 @@ export function replyOf(
   }
   const { freeNow, queuedNow, resource } = NO_REPLY_CONTEXT;
   const version = versionOf(index);
-  const context = { version, queueUs, serviceUs, freeNow, queuedNow, resource, coverage: { shards, complete } };
+  const named = missing.length === 0 ? NO_NAMES : missing.slice(0, NAMED_MISSING_MAX).map(missingName);
+  const coverage = { shards, complete, missing: named };
+  const context = { version, queueUs, serviceUs, freeNow, queuedNow, resource, coverage };
   return { isException: false, body, context };
 }
+
+const NO_NAMES: readonly string[] = [];
 
 /** The declared exception of a content server, as a reply of the index. */
 export function exceptionOf(index: ServedIndex, { isException, body, context }: Reply): Reply {

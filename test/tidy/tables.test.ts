@@ -115,7 +115,7 @@ describe('The contexts in field 32767', () => {
     freeNow: 2,
     queuedNow: 5,
     resource: 'Ranker@1.2.3/1',
-    coverage: { shards: 40, complete: 39 },
+    coverage: { shards: 40, complete: 39, missing: ['wiki@1.0.0/part-00007 TIMED_OUT'] },
   };
   const error = new KatamariError('overloaded', 'x', {
     retryAfterMs: 250,
@@ -125,7 +125,7 @@ describe('The contexts in field 32767', () => {
   });
   const told = { retryAfterMs: 250, stage: 2, notRun: true, isSuspect: true };
   const { coverage, ...plain } = reply;
-  const shards = { shards: coverage?.shards, completeShards: coverage?.complete };
+  const shards = { shards: coverage?.shards, completeShards: coverage?.complete, missingShards: coverage?.missing };
   const replyFields = { ...plain, ...shards, errorCode: 2, ...told, retire: true };
 
   test('are written with every field of struct ReplyContext', () => {
