@@ -69,7 +69,7 @@ export function shardsOfDocuments(method: Method, args: Uint8Array): readonly st
 
 /** Returns the arguments with the shards to look at. */
 export function withShards(method: Method, args: Uint8Array, names: readonly string[]): Buffer {
-  const out = new BinaryWriter(args.length + names.reduce((sum, { length }) => sum + length + 4, 64));
+  const out = emptyWriter();
   out.raw(args.subarray(0, -1));
   out.fieldHead(WIRE_OF_KIND.list, fieldsOf(method).shardsId);
   out.byte(WIRE_OF_KIND.string);
@@ -81,12 +81,20 @@ export function withShards(method: Method, args: Uint8Array, names: readonly str
 
 /** Returns the arguments with the statistics of the query. @param value the encoded map */
 export function withStatistics(method: Method, args: Uint8Array, value: Uint8Array): Buffer {
-  const out = new BinaryWriter(args.length + value.length + 8);
+  const out = emptyWriter();
   out.raw(args.subarray(0, -1));
   out.fieldHead(WIRE_OF_KIND.map, fieldsOf(method).statisticsId);
   out.raw(value);
   out.byte(WIRE_OF_KIND.void);
   return out.finish();
+}
+
+/** The writer of all requests, since a new one would cost as much as writing. */
+const writer = new BinaryWriter();
+
+function emptyWriter(): BinaryWriter {
+  writer.reset();
+  return writer;
 }
 
 interface GatherFields {

@@ -39,8 +39,9 @@ export function coverageOf(
   if (missing.length === 0) return { shards, complete: shards, missing: [], retried, hedged };
   const named = missing
     .flatMap((one) => one.named)
-    .sort((a, b) => (a.shard < b.shard ? -1 : 1))
-    .slice(0, MISSING_MAX);
+    .sort(byReason)
+    .slice(0, MISSING_MAX)
+    .sort((a, b) => (a.shard < b.shard ? -1 : 1));
   const count = missing.reduce((sum, one) => sum + one.count, 0);
   return { shards, complete: Math.max(0, shards - count), missing: named, retried, hedged };
 }
@@ -69,16 +70,27 @@ export function missingIn(
 
 /** Names a missing shard for a reply context: `index@1.0.0/part-1 TIMED_OUT`. */
 export function missingName({ shard, lack }: MissingShard): string {
-  return `${shard} ${LACK_NAMES[lack] ?? 'FAILED'}`;
+  // Content servers may send other numbers.
+  return `${shard} ${LACK_NAMES.get(lack) ?? 'FAILED'}`;
 }
 
-/** Says which shards are missing and why: `part-1 TIMED_OUT (m2 did not answer), and 3 more`. */
-export function missingText(missing: readonly MissingShard[]): string {
+/**
+ * Says which shards are missing and why, the most telling reasons first:
+ * `part-7 FAILED (the file is damaged), part-1 TIMED_OUT (m2 did not answer in time), and 3 more`.
+ */
+export function missingText({ shards, complete, missing }: Coverage): string {
   const named = missing
+    .toSorted(byReason)
     .slice(0, SHARDS_NAMED_MAX)
     .map((one) => `${missingName(one)}${one.why === '' ? '' : ` (${one.why})`}`);
-  const more = missing.length - named.length;
-  return `${named.join(', ')}${more > 0 ? `, and ${more} more` : ''}`;
+  const more = shards - complete - named.length;
+  if (more <= 0) return named.join(', ');
+  return named.length === 0 ? `${more} that the content servers do not name` : `${named.join(', ')}, and ${more} more`;
+}
+
+/** Orders missing shards by how much their reason tells an operator. */
+function byReason(a: MissingShard, b: MissingShard): number {
+  return TELLING.indexOf(a.lack) - TELLING.indexOf(b.lack) || Number(a.why === '') - Number(b.why === '');
 }
 
 /** Name of the field with the coverage in the result struct of a method; undefined when it has none. */
@@ -92,11 +104,12 @@ export function coverageFieldOf({ returns }: Method): string | undefined {
   )?.name;
 }
 
-/** Content servers may send other numbers. */
-const LACK_NAMES: Readonly<Record<number, string>> = {
-  1: 'NO_REPLICA',
-  2: 'TIMED_OUT',
-  3: 'FAILED',
-  4: 'OVERLOADED',
-  5: 'CUT_SHORT',
-};
+/** The most telling reasons first. */
+const LACK_NAMES: ReadonlyMap<number, string> = new Map([
+  [LACK.failed, 'FAILED'],
+  [LACK.overloaded, 'OVERLOADED'],
+  [LACK.timedOut, 'TIMED_OUT'],
+  [LACK.cutShort, 'CUT_SHORT'],
+  [LACK.noReplica, 'NO_REPLICA'],
+]);
+const TELLING: readonly number[] = [...LACK_NAMES.keys()];

@@ -164,10 +164,10 @@ export function requireCoverage(
   hasAnswer: boolean,
 ): void {
   if (isEnough(minCoverage, coverage, hasAnswer)) return;
-  const { shards, complete, missing } = coverage;
+  const { shards, complete } = coverage;
   const why =
     `${complete} of ${shards} shards of ${index.id} are in the answer, and minCoverage is ${minCoverage}: ` +
-    `${missingText(missing)}. See katamari index status ${index.id.split('@')[0]}, or ask with a lower minCoverage`;
+    `${missingText(coverage)}. See katamari index status ${index.id.split('@')[0]}, or ask with a lower minCoverage`;
   throw new KatamariError('incomplete', why);
 }
 

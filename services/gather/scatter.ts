@@ -66,7 +66,7 @@ export class Scatter implements RequestOwner {
   readonly #waits: ShardWaits;
   #index: ServedIndex;
   /** Managers that were asked for a shard, by place. */
-  readonly #asked = new Map<number, Set<ShardServer>>();
+  readonly #asked = new Map<number, readonly ShardServer[]>();
   readonly #endAlarm: Alarm;
   #extraAlarm: Alarm | undefined;
   /** Shards that have neither answered nor failed. */
@@ -214,10 +214,11 @@ export class Scatter implements RequestOwner {
   }
 
   #prepare(planned: PlannedRequest, group: ShardGroup): ShardRequest {
+    // All shards of a first request share one list.
+    const only = [planned.holder];
     for (const place of planned.places) {
       const asked = this.#asked.get(place);
-      if (asked === undefined) this.#asked.set(place, new Set([planned.holder]));
-      else asked.add(planned.holder);
+      this.#asked.set(place, asked === undefined ? only : [...asked, planned.holder]);
     }
     return new ShardRequest(this, group, planned);
   }
@@ -238,7 +239,7 @@ export class Scatter implements RequestOwner {
     });
   }
 
-  readonly #mayAsk = (holder: ShardServer, place: number): boolean => this.#asked.get(place)?.has(holder) !== true;
+  readonly #mayAsk = (holder: ShardServer, place: number): boolean => this.#asked.get(place)?.includes(holder) !== true;
 
   #giveUp(places: readonly number[], lack: Lack, why: string): void {
     this.#open -= places.length;
