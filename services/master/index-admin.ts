@@ -83,6 +83,11 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
       act: ({ name, withShards }: TokenArgs & { name: string; withShards: boolean }) =>
         reports.status(name, withShards),
     },
+    getIndexNodes: { scope: 'read', act: () => reports.nodes() },
+    getIndexDocuments: {
+      scope: 'read',
+      act: ({ name, version }: IndexArgs) => actions.store.documents(name, version),
+    },
   };
 }
 
