@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { auditFiles, readHead, verifyChain } from '../../../services/audit/mod.ts';
 import { keysOf } from '../../../services/mesh/mod.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
 import { jsonRpc } from '../../kit/mesh/mesh.ts';
 import { runKatamari, type RunResult } from '../../kit/tools/run.ts';
@@ -18,6 +19,7 @@ const BUSY_MS = 120_000;
 const SECRET = 'hunter2-hunter2';
 
 let cluster: Cluster;
+reportFailures(() => cluster);
 let one: ClusterProcess;
 let two: ClusterProcess;
 beforeAll(async () => {

@@ -62,9 +62,10 @@ describe('indexNodes()', () => {
       managerOf('silent'),
       managerOf('well'),
     ]);
-    const replicas = new Map([...managers.keys()].filter((name) => name !== 'silent').map((name) => [name, []]));
-    const serving = new Map([...replicas, ['drained', [replica('a', 'serving')]] as const]);
-    expect(told(nodes({ managers, drained: new Set(['drained']), replicas: serving }))).toEqual([
+    const heldBy = (name: string): ReplicaFacts[] => (name === 'drained' ? [replica('a', 'serving')] : []);
+    const answering = [...managers.keys()].filter((name) => name !== 'silent');
+    const replicas = new Map(answering.map((name) => [name, heldBy(name)]));
+    expect(told(nodes({ managers, drained: new Set(['drained']), replicas }))).toEqual([
       'down 2: has no living copy of a content service of the indices (Words@^1); see katamari status -v',
       'drained 3: is drained, so it gets no shards, and serves 1 shard until other managers do; katamari undrain drained takes it back',
       'leaving 4: shuts down',
