@@ -199,8 +199,11 @@ service KatamariIndices {
   ChangedIndex setIndexReplicas(1: string token, 2: string name, 3: string version, 4: i32 replicas)
     throws (1: katamari.AdminRefused refused)
 
-  /** Gives a version all calls that name none. Refused while a shard is served by nobody, unless forced. */
-  void promoteIndex(1: string token, 2: string name, 3: string version, 4: bool force)
+  /**
+   * Gives a version all calls that name none. Refused while a shard is served by nobody, unless forced. Warns when it
+   * has less than the version that got them before, or is not whole.
+   */
+  ChangedIndex promoteIndex(1: string token, 2: string name, 3: string version, 4: bool force)
     throws (1: katamari.AdminRefused refused)
 
   /** Removes a version. Refused while it gets calls that name no version, unless it is the last one. */

@@ -133,10 +133,13 @@ function addStatus(group: Command, context: CliContext, setExitCode: SetExitCode
 }
 
 function addChanges(group: Command, context: CliContext, setExitCode: SetExitCode): void {
-  withMesh(command(group, 'promote', 'give a version all calls that name none'))
+  withMesh(
+    command(group, 'promote', 'give a version all calls that name none; warns when it has less than the one before'),
+  )
     .argument('<index>', 'name and version')
     .option('--force', 'also while shards are missing')
-    .action(async (index: string, options: ClientOptions & { force?: boolean }) =>
+    .option('--json', 'print JSON')
+    .action(async (index: string, options: IndexChangeOptions & { force?: boolean }) =>
       setExitCode(await (await import('./commands/index-admin.ts')).runIndexPromote(context, index, options)),
     )
     .addHelpText('after', examples('katamari index promote wiki@3.1.0', 'katamari route wiki 3.0.0=95 3.1.0=5'));

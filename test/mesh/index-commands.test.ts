@@ -161,6 +161,33 @@ describe('katamari index', () => {
   );
 
   test(
+    'warns when a version that gets the calls has less than the one before',
+    async () => {
+      await build('two', 20, 2);
+      await index('add', 'wiki@2.0.0', 'two', '--service', 'TextSearch', '--no-promote');
+      const promoted = await katamari('index', 'promote', 'wiki@2.0.0');
+      expect([promoted.code, promoted.stderr, promoted.stdout]).toEqual([
+        0,
+        'Warning: entries 30 -> 20: 2.0.0 has fewer than 1.0.0\n',
+        'Calls of wiki that name no version go to 2.0.0.\n',
+      ]);
+      await index('promote', 'wiki@1.0.0');
+      const json = await katamari('index', 'promote', 'wiki@2.0.0', '--json');
+      expect(JSON.parse(json.stdout)).toMatchObject({
+        version: '2.0.0',
+        share: 1,
+        entries: 20,
+        warnings: [expect.stringContaining('entries 30 -> 20')],
+      });
+      // Nothing changes now.
+      await index('promote', 'wiki@2.0.0');
+      await index('promote', 'wiki@1.0.0');
+      await index('remove', 'wiki@2.0.0');
+    },
+    BUSY_MS,
+  );
+
+  test(
     'has only routes to versions that exist, unless they are forced',
     async () => {
       const misspelled = await katamari('route', 'wiki', '1.0.0=95', '1.0.1=5');

@@ -123,8 +123,8 @@ export class IndexClient {
     return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as ChangedIndex;
   }
 
-  async promote(name: string, version: string, force: boolean): Promise<void> {
-    await this.#client.indices('promoteIndex', { name, version, force });
+  async promote(name: string, version: string, force: boolean): Promise<ChangedIndex> {
+    return (await this.#client.indices('promoteIndex', { name, version, force })) as ChangedIndex;
   }
 
   async remove(name: string, version: string): Promise<void> {
