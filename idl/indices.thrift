@@ -78,6 +78,10 @@ struct IndexStatus {
   19: i64 bytesWanted
   /** SHA-256 of the list of its shards. */
   20: string manifest
+  /** Managers that serve the shard with the fewest. */
+  21: i32 replicasServed
+  /** Managers that may hold its shards now: a version has at most so many replicas. */
+  22: i32 holders
 }
 
 struct NewIndex {
@@ -111,6 +115,13 @@ struct AddedIndex {
   3: list<string> warnings
 }
 
+/** An index version after a change that was carried out. */
+struct ChangedIndex {
+  1: IndexStatus status
+  /** What the operator should know, for people. */
+  2: list<string> warnings
+}
+
 /** Shards that one manager would get. */
 struct PlannedShards {
   1: string manager
@@ -139,8 +150,8 @@ service KatamariIndices {
   AddedIndex addIndex(1: string token, 2: NewIndex index) throws (1: katamari.AdminRefused refused)
     (katamari.timeout = "90s")
 
-  /** Sets the number of replicas. */
-  IndexStatus setIndexReplicas(1: string token, 2: string name, 3: string version, 4: i32 replicas)
+  /** Sets the number of replicas. Warns when there are more than managers that can hold them now. */
+  ChangedIndex setIndexReplicas(1: string token, 2: string name, 3: string version, 4: i32 replicas)
     throws (1: katamari.AdminRefused refused)
 
   /** Gives a version all calls that name none. Refused while a shard is served by nobody, unless forced. */

@@ -419,7 +419,12 @@ service Katamari {
   Settings setSettings(1: string token, 2: Settings settings) throws (1: AdminRefused refused)
 
   list<Route> getRoutes(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
-  void setRoute(1: string token, 2: Route route) throws (1: AdminRefused refused)
+
+  /**
+   * Sets the share of calls of each version. Without weights, the route of the configuration applies again.
+   * @param force also with versions that do not exist: for a route that is written before its deployment
+   */
+  void setRoute(1: string token, 2: Route route, 3: bool force = false) throws (1: AdminRefused refused)
 
   /**
    * Creates an admin token and returns its value, which the mesh does not keep. Only a token with all scopes may do

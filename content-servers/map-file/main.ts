@@ -34,7 +34,7 @@ const content = new Content<MapFile>({
 });
 
 await chassis({
-  idl: new URL('./map-file-lookup.thrift', import.meta.url),
+  idl: new URL('./map_file_lookup.thrift', import.meta.url),
   service: 'MapFileLookup',
   version: '1.0.0',
   concurrency: 16,

@@ -32,7 +32,7 @@ const content = new Content<TextShard>({
 });
 
 await chassis({
-  idl: new URL('./text-search.thrift', import.meta.url),
+  idl: new URL('./text_search.thrift', import.meta.url),
   service: 'TextSearch',
   version: '1.0.0',
   // SQLite blocks the thread: more calls at once would only wait for each other.

@@ -1,7 +1,7 @@
 // The commands of `katamari index`: all options, and their help with examples.
 
 import type { Command } from 'commander';
-import type { IndexAddOptions } from './commands/index-admin.ts';
+import type { IndexAddOptions, IndexChangeOptions } from './commands/index-admin.ts';
 import type { IndexBuildOptions } from './commands/index-build.ts';
 import type { IndexSearchOptions } from './commands/index-search.ts';
 import type { IndexStatusOptions } from './commands/index-status.ts';
@@ -127,8 +127,9 @@ function addChanges(group: Command, context: CliContext, setExitCode: SetExitCod
     .addHelpText('after', examples('katamari index promote wiki@3.1.0', 'katamari route wiki 3.0.0=95 3.1.0=5'));
   withMesh(command(group, 'replicate', 'change the number of replicas'))
     .argument('<index>', 'name and version')
-    .argument('<replicas>', 'managers that serve each shard')
-    .action(async (index: string, replicas: string, options: ClientOptions) =>
+    .argument('<replicas>', 'managers that serve each shard; more than there are is a warning')
+    .option('--json', 'print JSON')
+    .action(async (index: string, replicas: string, options: IndexChangeOptions) =>
       setExitCode(
         await (await import('./commands/index-admin.ts')).runIndexReplicate(context, index, replicas, options),
       ),

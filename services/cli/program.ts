@@ -283,13 +283,19 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('<service>', 'name of the service')
     .argument('[shares...]', 'version=weight for each version that gets calls')
     .option('--reset', 'restore the route of the configuration')
+    .option('--force', 'also with versions that do not exist yet, to write a route before its deployment')
     .option('--json', 'print JSON')
     .action(async (service: string, shares: string[], options: RouteOptions) =>
       setExitCode(await runRoute(context, service, shares, options)),
     )
     .addHelpText(
       'after',
-      examples('katamari route Search', 'katamari route Search 1.0.0=90 2.0.0=10', 'katamari route Search --reset'),
+      examples(
+        'katamari route Search',
+        'katamari route Search 1.0.0=90 2.0.0=10',
+        'katamari route Search 2.0.0=95 3.0.0=5 --force',
+        'katamari route Search --reset',
+      ),
     );
 }
 

@@ -201,11 +201,11 @@ export class ConsulClient {
     return { index: next, entries: body.map((raw) => this.#entryOf(raw)) };
   }
 
-  /** Writes a key. Returns false if `cas` or the lock did not allow it. */
+  /** Writes a key, with flags 0 unless given. Returns false if `cas` or the lock did not allow it. */
   async put(
     key: string,
     value: string,
-    options: { cas?: number; acquire?: string; release?: string; signal?: AbortSignal } = {},
+    options: { cas?: number; flags?: number; acquire?: string; release?: string; signal?: AbortSignal } = {},
   ): Promise<boolean> {
     const { signal, ...conditions } = options;
     const { body } = await this.#call(RESPONSES.applied, onKey('write', key), signal, this.#timeoutMs(), (common) =>

@@ -69,7 +69,7 @@ export function shardsOfDocuments(method: Method, args: Uint8Array): readonly st
 
 /** Returns the arguments with the shards to look at. */
 export function withShards(method: Method, args: Uint8Array, names: readonly string[]): Buffer {
-  const out = new BinaryWriter(args.length + names.reduce((sum, { length }) => sum + length + 4, 64));
+  const out = emptyWriter();
   out.raw(args.subarray(0, -1));
   out.fieldHead(WIRE_OF_KIND.list, fieldsOf(method).shardsId);
   out.byte(WIRE_OF_KIND.string);
@@ -79,8 +79,28 @@ export function withShards(method: Method, args: Uint8Array, names: readonly str
   return out.finish();
 }
 
+/** Returns the arguments with the statistics of the query. @param value the encoded map */
+export function withStatistics(method: Method, args: Uint8Array, value: Uint8Array): Buffer {
+  const out = emptyWriter();
+  out.raw(args.subarray(0, -1));
+  out.fieldHead(WIRE_OF_KIND.map, fieldsOf(method).statisticsId);
+  out.raw(value);
+  out.byte(WIRE_OF_KIND.void);
+  return out.finish();
+}
+
+/** The writer of all requests, since a new one would cost as much as writing. */
+const writer = new BinaryWriter();
+
+function emptyWriter(): BinaryWriter {
+  writer.reset();
+  return writer;
+}
+
 interface GatherFields {
   readonly shardsId: number;
+  /** 0 when the method has no such parameter. */
+  readonly statisticsId: number;
   /** 0 when the method has no such parameter. */
   readonly coverageId: number;
   readonly defaultCoverage: number;
@@ -97,6 +117,7 @@ function fieldsOf(method: Method): GatherFields {
   const coverage = fields.find(({ name, type }) => name === 'minCoverage' && type.kind === 'double');
   const read: GatherFields = {
     shardsId: fields.find(({ name }) => name === 'shards')?.id ?? 0,
+    statisticsId: fields.find(({ name }) => name === 'statistics')?.id ?? 0,
     coverageId: coverage?.id ?? 0,
     idsName: fields.find(({ type }) => isDocumentId(type.kind === 'list' ? type.element : type))?.name ?? '',
     defaultCoverage: typeof coverage?.defaultValue === 'number' ? coverage.defaultValue : 1,

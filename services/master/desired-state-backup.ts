@@ -25,6 +25,8 @@ export interface DesiredStateBackupOptions {
   readonly events: EventLog;
   readonly clock: Clock;
   readonly onError: (error: ConsulError) => void;
+  /** Called after the backup has changed. */
+  readonly onChange: () => void;
   /** Called for each document that was written back to Consul. */
   readonly onRestored: (name: string, document: unknown) => void;
 }
@@ -50,6 +52,11 @@ export class DesiredStateBackup {
   /** Values of the backup by key. */
   get documents(): ReadonlyMap<string, string> {
     return this.#backup;
+  }
+
+  /** The rest of the keys of the backup that begin with a prefix. */
+  namesBelow(prefix: string): string[] {
+    return [...this.#backup.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
   }
 
   /** Loads the backup from disk, then follows Consul. */
@@ -141,6 +148,7 @@ export class DesiredStateBackup {
     seen.delete(this.#marker);
     if (isEqual(seen, this.#backup)) return;
     this.#backup = seen;
+    this.#options.onChange();
     try {
       await replaceFile(this.#file, JSON.stringify({ mesh, documents: Object.fromEntries(seen) }));
     } catch (error) {

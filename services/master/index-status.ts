@@ -12,6 +12,8 @@ export interface IndexFacts {
   readonly conditions: readonly string[];
   /** Share of the calls that name no version, from 0 to 1. */
   readonly share: number;
+  /** Managers that may hold its shards now. */
+  readonly holders: number;
 }
 
 /** Struct IndexStatus of idl/indices.thrift. */
@@ -27,6 +29,7 @@ export interface ThriftIndexStatus {
   readonly shards: number;
   readonly served: number;
   readonly replicas: number;
+  readonly replicasServed: number;
   readonly shardList: readonly ThriftShardStatus[];
   readonly [field: string]: unknown;
 }
@@ -53,7 +56,7 @@ const REPLICA_STATES: Readonly<Record<string, number>> = {
 };
 
 export function indexStatus(
-  { record, manifest, replicas, conditions, share }: IndexFacts,
+  { record, manifest, replicas, conditions, share, holders }: IndexFacts,
   withShards: boolean,
 ): ThriftIndexStatus {
   const id = indexIdOf(record);
@@ -79,6 +82,8 @@ export function indexStatus(
     source: record.source,
     contentService: contentRange === '' ? contentService : `${contentService}@${contentRange}`,
     replicas: record.replicas,
+    replicasServed: serving.length === 0 ? 0 : Math.min(...serving),
+    holders,
     promoteAtReplicas: record.promoteAtReplicas,
     state: stateOf(record, served, serving),
     conditions: [

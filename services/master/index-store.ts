@@ -15,6 +15,7 @@ import {
   type Keys,
   type ManifestRecord,
 } from '../mesh/mod.ts';
+import { ManifestStore } from './manifest-store.ts';
 
 export interface IndexStoreOptions {
   readonly client: ConsulClient;
@@ -25,9 +26,11 @@ export interface IndexStoreOptions {
 export class IndexStore {
   readonly #options: IndexStoreOptions;
   readonly #keys: Keys;
+  readonly #manifests: ManifestStore;
 
   constructor(options: IndexStoreOptions) {
     this.#options = options;
+    this.#manifests = new ManifestStore(options);
     this.#keys = keysOf(options.mesh);
   }
 
@@ -44,12 +47,15 @@ export class IndexStore {
     return (await this.#find(name, version))?.record;
   }
 
-  /** Writes the manifest, then the record. @throws KatamariError bad_request when another client was faster */
+  /**
+   * Writes the manifest, then the record. If this process ends in between, the leader deletes the manifest.
+   * @throws KatamariError bad_request when another client was faster
+   */
   async add(
     record: Omit<IndexRecord, 'manifest' | 'shards' | 'bytes'>,
     manifest: ManifestRecord,
   ): Promise<IndexRecord> {
-    const { client, events } = this.#options;
+    const { events } = this.#options;
     const { shards } = manifest;
     const text = manifestText(manifest);
     const bytes = Buffer.byteLength(text);
@@ -63,15 +69,7 @@ export class IndexStore {
       shards: shards.length,
       bytes: shards.reduce((sum, shard) => sum + shard.bytes, 0),
     };
-    // Its key has its hash, so an existing value is the same.
-    const manifestKey = `${this.#keys.manifests}${whole.manifest}`;
-    await client.put(manifestKey, text, { cas: 0 });
-    if (!(await client.put(this.#keyOf(whole), JSON.stringify(whole), { cas: 0 }))) {
-      await this.#deleteUnused(whole.manifest);
-      throw contention(indexIdOf(whole));
-    }
-    // The last version with this manifest may have been removed meanwhile.
-    await client.put(manifestKey, text, { cas: 0 });
+    await this.#write(whole, text);
     events.add('deployment_changed', indexIdOf(whole), `index added: ${shards.length} shards from ${whole.source}`);
     return whole;
   }
@@ -79,7 +77,7 @@ export class IndexStore {
   /** Writes a list of shards. */
   async putManifest(manifest: ManifestRecord): Promise<void> {
     const text = manifestText(manifest);
-    await this.#options.client.put(`${this.#keys.manifests}${manifestHash(text)}`, text, { cas: 0 });
+    await this.#manifests.ensure(manifestHash(text), text);
   }
 
   /** @throws KatamariError no_pool for an unknown version, bad_request when other clients keep changing it */
@@ -114,19 +112,26 @@ export class IndexStore {
     await this.#deleteUnused(record.manifest);
   }
 
-  /**
-   * Deletes a manifest that no version uses. If a version that uses it is added meanwhile, either its writer puts the
-   * manifest back, or this method sees the version and does.
-   */
+  /** Writes the record while its manifest is there. */
+  async #write(record: IndexRecord, manifest: string): Promise<void> {
+    const { client } = this.#options;
+    const key = this.#keyOf(record);
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const index = await this.#manifests.ensure(record.manifest, manifest);
+      const outcome = await client.transact([
+        { verb: 'cas', key, value: JSON.stringify(record), index: 0 },
+        { verb: 'check-index', key: this.#manifests.keyOf(record.manifest), index },
+      ]);
+      if (outcome.isDone) return;
+      if (outcome.refused.some(({ at }) => at === 0)) break;
+    }
+    await this.#deleteUnused(record.manifest);
+    throw contention(indexIdOf(record));
+  }
+
   async #deleteUnused(manifest: string): Promise<void> {
     const { client } = this.#options;
-    const key = `${this.#keys.manifests}${manifest}`;
-    const isUsed = async (): Promise<boolean> => (await this.list()).some((one) => one.manifest === manifest);
-    if (await isUsed()) return;
-    const entry = await client.get(key);
-    if (entry === undefined) return;
-    await client.delete(key);
-    if (await isUsed()) await client.put(key, entry.value, { cas: 0 });
+    await this.#manifests.deleteUnused(manifest, (key, index) => client.delete(key, { cas: index }));
   }
 
   async #known(name: string, version: string): Promise<StoredIndex> {

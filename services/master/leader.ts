@@ -27,6 +27,8 @@ import { assign, type ManagerView } from './assign.ts';
 import { DesiredStateBackup } from './desired-state-backup.ts';
 import type { Election } from './election.ts';
 import type { WriteOutcome } from './fenced-write.ts';
+import { ManifestCollector } from './manifest-collector.ts';
+import { ManifestStore } from './manifest-store.ts';
 import { hasProgress, recordProgress } from './index-progress.ts';
 import { MeshView } from './mesh-view.ts';
 import { ProblemLog } from './problem-log.ts';
@@ -73,6 +75,7 @@ export class Leader {
   readonly #backup: DesiredStateBackup;
   readonly #problems: ProblemLog;
   readonly #shards: ShardPlanner;
+  readonly #manifests: ManifestCollector;
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   /** Missing managers; `record` is undefined if only the order of a manager was ever seen. */
@@ -101,11 +104,19 @@ export class Leader {
       clock: this.#clock,
       onDue: () => this.#wake(),
     });
+    this.#manifests = new ManifestCollector({
+      manifests: new ManifestStore(options),
+      election: options.election,
+      events,
+      clock: this.#clock,
+      onDue: () => this.#wake(),
+    });
     const common = { client, mesh, events, clock: this.#clock, onError };
     this.#view = new MeshView({ ...common, onChange: () => this.#changed() });
     this.#backup = new DesiredStateBackup({
       ...common,
       dataDir: options.dataDir,
+      onChange: () => this.#wake(),
       onRestored: (subject, after) =>
         audit?.record({ who: 'leader', from: name, action: 'restore', subject, result: 'done', before: null, after }),
     });
@@ -135,6 +146,7 @@ export class Leader {
     this.#stopListening();
     this.#stopWaiting();
     this.#shards.close();
+    this.#manifests.close();
     this.#view.close();
     this.#wake();
     await this.#backup.close();
@@ -235,6 +247,7 @@ export class Leader {
     }
     await this.#deleteOldOrders(term);
     await this.#recordProgress(term, plan.served);
+    await this.#collectManifests(term);
   }
 
   /** Records that an index version is whole for the first time, and gives it the calls when it has enough replicas. */
@@ -246,6 +259,13 @@ export class Leader {
       if (outcome.kind === 'stale') return void this.#scheduleReread(outcome);
       if (outcome.kind === 'conflict') this.#wake();
     }
+  }
+
+  async #collectManifests(term: number): Promise<void> {
+    const stored = this.#backup.namesBelow(keysOf(this.#options.mesh).manifests);
+    const used = new Set([...this.#view.indices.values()].map(({ manifest }) => manifest));
+    const outcome = await this.#manifests.collect(term, { stored, used }, this.#end.signal);
+    if (outcome === 'stale') this.#scheduleReread({ kind: 'stale' });
   }
 
   /**

@@ -3,7 +3,7 @@
 import { describeSize } from '../../../core/mod.ts';
 import { EXIT, ExitError, type ExitCode } from '../../config/mod.ts';
 import { IndexClient, type IndexSummary, type ShardSummary } from '../kit/index-client.ts';
-import { INDEX_COLUMNS } from '../kit/index-table.ts';
+import { holdersText, INDEX_COLUMNS } from '../kit/index-table.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { formatTable, printable, type Color, type Column, type Terminal } from '../kit/terminal.ts';
 
@@ -62,7 +62,7 @@ async function read(context: CliContext, index: string, options: IndexStatusOpti
 }
 
 function describe(terminal: Terminal, index: IndexSummary): string[] {
-  const { name, version, state, source, contentService, replicas, share, addedBy, addedAtMs, conditions } = index;
+  const { name, version, state, source, contentService, share, addedBy, addedAtMs, conditions } = index;
   const ready = index.readyInMs === undefined ? '' : `, ready after ${(index.readyInMs / 1_000).toFixed(1)} s`;
   const managers = [
     ...new Set(index.shardList.flatMap((shard) => shard.replicas.map(({ manager }) => manager))),
@@ -70,7 +70,7 @@ function describe(terminal: Terminal, index: IndexSummary): string[] {
   return [
     `${name}@${version}  ${state.toLowerCase()}  ${Math.round(share * 100)}% of the calls`,
     `  source    ${printable(source)}`,
-    `  service   ${printable(contentService)}, ${replicas} ${replicas === 1 ? 'replica' : 'replicas'}`,
+    `  service   ${printable(contentService)}, ${replicasText(index)}`,
     `  content   ${index.entries} entries, ${index.shards} shards, ${describeSize(index.bytes)}`,
     `  added     by ${printable(addedBy)} at ${new Date(addedAtMs).toISOString()}${ready}`,
     `  progress  ${progressOf(index)}`,
@@ -79,6 +79,13 @@ function describe(terminal: Terminal, index: IndexSummary): string[] {
     ...formatTable(terminal, shardColumns(managers), index.shardList).map((line) => `  ${line}`),
     '',
   ];
+}
+
+function replicasText(index: IndexSummary): string {
+  const { replicas, replicasServed, holders } = index;
+  const count = replicasServed < replicas ? `${replicasServed} of ${replicas}` : String(replicas);
+  const why = holders < replicas ? `: ${holdersText(index)}` : '';
+  return `${count} ${replicas === 1 ? 'replica' : 'replicas'}${why}`;
 }
 
 function progressOf({ served, shards, bytesDone, bytesWanted }: IndexSummary): string {

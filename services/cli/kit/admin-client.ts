@@ -178,9 +178,16 @@ export class AdminClient {
     return this.#admin('getRoutes', {}) as Promise<ServiceRoute[]>;
   }
 
-  /** Sets the route of a service. Without weights, the route of the configuration applies again. */
-  async setRoute(serviceName: string, weights: Readonly<Record<string, number>>): Promise<void> {
-    await this.#admin('setRoute', { route: { serviceName, weights } });
+  /**
+   * Sets the route of a service. Without weights, the route of the configuration applies again.
+   * @param force also with versions that do not exist
+   */
+  async setRoute(
+    serviceName: string,
+    weights: Readonly<Record<string, number>>,
+    force: boolean = false,
+  ): Promise<void> {
+    await this.#admin('setRoute', { route: { serviceName, weights }, force });
   }
 
   /** Creates an admin token and returns its value. The mesh does not keep it. */

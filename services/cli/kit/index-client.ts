@@ -21,6 +21,10 @@ export interface IndexSummary {
   readonly source: string;
   readonly contentService: string;
   readonly replicas: number;
+  /** Replicas that each shard has. */
+  readonly replicasServed: number;
+  /** Managers that may hold its shards now. */
+  readonly holders: number;
   readonly promoteAtReplicas: number;
   readonly state: IndexStateName;
   readonly conditions: readonly string[];
@@ -53,6 +57,12 @@ export interface ShardSummary {
   }[];
 }
 
+/** A version after a change. */
+export interface ChangedIndex {
+  readonly status: IndexSummary;
+  readonly warnings: readonly string[];
+}
+
 export interface PlannedManager {
   readonly manager: string;
   readonly shards: readonly string[];
@@ -66,9 +76,7 @@ export class IndexClient {
     this.#client = client;
   }
 
-  async add(
-    index: NewIndex,
-  ): Promise<{ readonly status: IndexSummary; readonly isNew: boolean; readonly warnings: readonly string[] }> {
+  async add(index: NewIndex): Promise<ChangedIndex & { readonly isNew: boolean }> {
     return (await this.#client.indices('addIndex', { index }, INSPECT_MS)) as Awaited<ReturnType<IndexClient['add']>>;
   }
 
@@ -85,8 +93,8 @@ export class IndexClient {
     return (await this.#client.indices('planIndex', { index }, INSPECT_MS)) as Awaited<ReturnType<IndexClient['plan']>>;
   }
 
-  async replicate(name: string, version: string, replicas: number): Promise<IndexSummary> {
-    return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as IndexSummary;
+  async replicate(name: string, version: string, replicas: number): Promise<ChangedIndex> {
+    return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as ChangedIndex;
   }
 
   async promote(name: string, version: string, force: boolean): Promise<void> {

@@ -17,7 +17,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const MODULE = new URL('../../../content-servers/map-file/', import.meta.url);
-const LOOKUP = parseIdl(readIdlFile(fileURLToPath(new URL('map-file-lookup.thrift', MODULE)))).services.get(
+const LOOKUP = parseIdl(readIdlFile(fileURLToPath(new URL('map_file_lookup.thrift', MODULE)))).services.get(
   'MapFileLookup',
 ) as Interface;
 

@@ -53,6 +53,7 @@ async function start(index: number): Promise<void> {
     events: new EventLog('test'),
     clock: systemClock,
     onError: () => undefined,
+    onChange: () => undefined,
     onRestored: () => undefined,
   });
   await backup.start();
@@ -86,6 +87,7 @@ describe('A restore', () => {
       ...common,
       dataDir: directory,
       onError: () => undefined,
+      onChange: () => undefined,
       onRestored: (name) => restored.push(name),
     });
     await backup.start();

@@ -25,6 +25,8 @@ function newIndex(version: string): Omit<IndexRecord, 'manifest' | 'shards' | 'b
   };
 }
 
+type Steps = [readonly { readonly key: string }[]];
+
 describe('IndexStore', () => {
   let consul: TestConsul;
   let client: ConsulClient;
@@ -40,8 +42,8 @@ describe('IndexStore', () => {
   const manifestsOf = async (mesh: string): Promise<string[]> =>
     (await client.list(keysOf(mesh).manifests)).entries.map(({ value }) => value);
 
-  /** The client, which does something else before it changes a key below `prefix` for the first time. */
-  function interrupted(verb: 'put' | 'delete', prefix: string, act: () => Promise<unknown>): ConsulClient {
+  /** The client, which does something else before it first sends a change of a key below `prefix`. */
+  function interrupted(verb: 'transact' | 'delete', prefix: string, act: () => Promise<unknown>): ConsulClient {
     let isDone = false;
     const changed = async (key: string): Promise<void> => {
       if (isDone || !key.startsWith(prefix)) return;
@@ -53,7 +55,7 @@ describe('IndexStore', () => {
         const value = Reflect.get(target, name) as unknown;
         if (typeof value !== 'function') return value;
         return async (...args: unknown[]) => {
-          if (name === verb) await changed(args[0] as string);
+          if (name === verb) await changed(typeof args[0] === 'string' ? args[0] : ((args as Steps)[0][0]?.key ?? ''));
           return (await Reflect.apply(value, target, args)) as unknown;
         };
       },
@@ -86,7 +88,7 @@ describe('IndexStore', () => {
     const other = storeOf(mesh);
     await other.add(newIndex('1.0.0'), MANIFEST);
     const remove = (): Promise<void> => other.remove('wiki', '1.0.0');
-    await storeOf(mesh, interrupted('put', keysOf(mesh).indices, remove)).add(newIndex('2.0.0'), MANIFEST);
+    await storeOf(mesh, interrupted('transact', keysOf(mesh).indices, remove)).add(newIndex('2.0.0'), MANIFEST);
     expect((await other.list()).map(({ version }) => version)).toEqual(['2.0.0']);
     expect(await manifestsOf(mesh)).toEqual([JSON.stringify(MANIFEST)]);
   });
@@ -95,7 +97,7 @@ describe('IndexStore', () => {
     const mesh = `m${++meshes}`;
     const theirs: ManifestRecord = { shards: [{ name: 'b', bytes: 2, digest: 'e' }] };
     const add = (): Promise<unknown> => storeOf(mesh).add(newIndex('1.0.0'), theirs);
-    const mine = storeOf(mesh, interrupted('put', keysOf(mesh).indices, add));
+    const mine = storeOf(mesh, interrupted('transact', keysOf(mesh).indices, add));
     await expect(mine.add(newIndex('1.0.0'), MANIFEST)).rejects.toThrow(
       'wiki@1.0.0 was changed by another client at the same time; try again',
     );

@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { systemClock } from '../../../core/mod.ts';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
+import { IndexStore } from '../../../services/master/index-store.ts';
 import type { LeaderOptions } from '../../../services/master/leader.ts';
 import { Election, Leader } from '../../../services/master/mod.ts';
 import {
@@ -207,6 +209,44 @@ for (const kind of CONSUL_KINDS) {
       expect(master.leader.pools()).toEqual([]);
       await managers[0].obey();
       await until('its pools to be known', () => master.leader.pools()[0]?.alive === 2);
+    });
+
+    test('deletes the list of shards that an interrupted add has left, later', async () => {
+      let aheadMs = 0;
+      const clock = { ...systemClock, nowMs: () => systemClock.nowMs() + aheadMs };
+      const store = new IndexStore({ client, mesh, events: new EventLog('admin') });
+      await store.putManifest({ shards: [{ name: 'lost', bytes: 1, digest: 'd' }] });
+      const kept = await store.add(
+        {
+          name: 'wiki',
+          version: '1.0.0',
+          source: 'file:///srv/wiki',
+          contentService: 'Words',
+          contentRange: '^1',
+          replicas: 1,
+          promoteAtReplicas: 1,
+          by: 'admin',
+          atMs: 0,
+          readyAtMs: 0,
+          promotedAtMs: 0,
+        },
+        { shards: [{ name: 'a', bytes: 1, digest: 'd' }] },
+      );
+      await startMaster('master', { clock });
+      await until(
+        'both to be known',
+        () => Object.keys(remembered()).filter((key) => key.startsWith(keys.manifests)).length === 2,
+      );
+      let pokes = 0;
+      await until('one to be deleted', async () => {
+        // An hour later, the next change makes the leader look.
+        aheadMs += 3_600_001;
+        await deploy('A', ++pokes);
+        return (await client.list(keys.manifests)).entries.length < 2;
+      });
+      expect((await client.list(keys.manifests)).entries.map(({ key }) => key)).toEqual([
+        keys.manifests + kept.manifest,
+      ]);
     });
 
     test('applies scaling, a new deployment and a removed one, and writes nothing else', async () => {

@@ -8,6 +8,7 @@ import { canCloneFiles } from '../../../../core/mod.ts';
 import { SHARDS_MAX } from '../../../mesh/mod.ts';
 import { SHARD_DEPTH_MAX, SHARD_FILES_MAX } from '../../limits.ts';
 import {
+  FINISHED_MARK,
   isNoShard,
   SourceError,
   type FoundShard,
@@ -25,6 +26,11 @@ export class FileSource implements ShardSource {
     const shards: FoundShard[] = [];
     for (const name of names) shards.push({ name, files: await filesAt(path.join(folder, name)) });
     return shards;
+  }
+
+  async finishedAtMs(source: string): Promise<number | undefined> {
+    const facts = await lstat(path.join(fileURLToPath(source), FINISHED_MARK)).catch(() => undefined);
+    return facts?.mtimeMs;
   }
 
   async listFiles(shard: string): Promise<readonly ListedFile[]> {
