@@ -265,8 +265,15 @@ describe('katamari call', () => {
     'sends timeout, tags, key and coverage as headers',
     async () => {
       const { headers } = await seen([
-        ...['E.say', '--timeout', '2s', '--tags', 'a,b', '--key', 'user 7'],
-        ...['--min-coverage', '0.9'],
+        'E.say',
+        '--timeout',
+        '2s',
+        '--tags',
+        'a,b',
+        '--key',
+        'user 7',
+        '--min-coverage',
+        '0.9',
       ]);
       expect(headers['katamari-timeout-ms']).toBe('2000');
       expect(headers['katamari-tags']).toBe('a,b');
