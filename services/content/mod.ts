@@ -1,7 +1,6 @@
 // Sharded content: the shards of indices on this manager. Other modules import only from here.
 
 export { Fetcher } from './fetch/fetcher.ts';
-export { isNoShard } from './fetch/shard-source.ts';
 export { SourceInspector } from './source-inspector.ts';
 export { ShardOrders } from './shard-orders.ts';
 export { Keeper, type KeeperOptions } from './keeper.ts';

@@ -9,7 +9,7 @@ import { bad, checkReplicas, checkSame, contentOf, noContentService, runsContent
 import { IndexReports } from './index-reports.ts';
 import type { ThriftIndexStatus } from './index-status.ts';
 import { manifestText, unknownIndex } from './index-store.ts';
-import { replicaWarnings } from './index-warnings.ts';
+import { promotionWarnings, replicaWarnings } from './index-warnings.ts';
 import type { ContentChoice } from './placement.ts';
 
 interface ThriftNewIndex {
@@ -31,7 +31,7 @@ interface NewIndexArgs extends TokenArgs {
 }
 
 /** Struct ChangedIndex. */
-interface ChangedIndex {
+interface ThriftChangedIndex {
   readonly status: ThriftIndexStatus;
   readonly warnings: readonly string[];
 }
@@ -67,7 +67,7 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
       subject: indexIdOf,
       act: async ({ name, version, force }: IndexArgs & { force: boolean }, { note }) => {
         note(actions.routes().get(name)?.weights ?? null, { [version]: 100 });
-        await admin.promote(name, version, force);
+        return await admin.promote(name, version, force);
       },
     },
     removeIndex: {
@@ -82,6 +82,11 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
       scope: 'read',
       act: ({ name, withShards }: TokenArgs & { name: string; withShards: boolean }) =>
         reports.status(name, withShards),
+    },
+    getIndexNodes: { scope: 'read', act: () => reports.nodes() },
+    getIndexDocuments: {
+      scope: 'read',
+      act: ({ name, version }: IndexArgs) => actions.store.documents(name, version),
     },
   };
 }
@@ -154,26 +159,29 @@ class IndexAdmin {
       );
   }
 
-  async replicate(name: string, version: string, replicas: number): Promise<ChangedIndex> {
+  async replicate(name: string, version: string, replicas: number): Promise<ThriftChangedIndex> {
     checkReplicas(replicas);
     const record = await this.#actions.store.setReplicas(name, version, replicas);
     return await this.#changed(record, await this.#replicaWarnings(record));
   }
 
-  async promote(name: string, version: string, force: boolean): Promise<void> {
+  async promote(name: string, version: string, force: boolean): Promise<ThriftChangedIndex> {
     const { store, setRoute, changeRoute } = this.#actions;
     const record = await store.get(name, version);
     if (record === undefined) throw unknownIndex(name, version, await store.list());
-    const { served } = await this.#reports.one(record);
-    if (served < record.shards && !force) {
-      const why = `${served} of ${record.shards} shards of ${name}@${version} are served, so calls would fail; wait for the others, or force it`;
+    const versions = await this.#reports.status(name, false);
+    const now = versions.find((one) => one.version === version) ?? (await this.#reports.one(record));
+    if (now.served < record.shards && !force) {
+      const why = `${now.served} of ${record.shards} shards of ${name}@${version} are served, so calls would fail; wait for the others, or force it`;
       throw bad(why);
     }
+    const [before] = versions.filter((one) => one.share > 0).sort((a, b) => b.share - a.share);
+    const warnings = promotionWarnings(before?.version === version ? undefined : before, now);
     // Its shards that are served can be asked for with a lower minCoverage.
     if (force) await store.setReady(name, version);
     await setRoute(name, { weights: { [version]: 100 } });
     // It may have been removed meanwhile.
-    if ((await store.get(name, version)) !== undefined) return;
+    if ((await store.get(name, version)) !== undefined) return await this.#changed(record, warnings);
     await changeRoute(name, (route) => withoutVersion(route, version));
     throw unknownIndex(name, version, await store.list());
   }
@@ -201,7 +209,7 @@ class IndexAdmin {
     return replicaWarnings(record, await this.#reports.holdersFor(record));
   }
 
-  async #changed(record: IndexRecord, warnings: readonly string[]): Promise<ChangedIndex> {
+  async #changed(record: IndexRecord, warnings: readonly string[]): Promise<ThriftChangedIndex> {
     this.#reports.changed();
     return { status: await this.#reports.one(record), warnings };
   }

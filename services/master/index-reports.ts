@@ -5,6 +5,7 @@ import { indexIdOf, parsePlaces, type IndexRecord, type ManifestRecord } from '.
 import type { IndexActions, MeshHoldings } from './index-actions.ts';
 import { runsContent } from './index-checks.ts';
 import { IndexLeader, type IndexPlan } from './index-leader.ts';
+import { indexNodes, type ThriftIndexNode } from './index-nodes.ts';
 import { indexStatus, type ThriftIndexStatus } from './index-status.ts';
 import { unknownIndex } from './index-store.ts';
 
@@ -51,6 +52,13 @@ export class IndexReports {
         return { conditions, managers: this.#actions.managers(), drained: new Set() };
       }
     });
+  }
+
+  /** The managers as holders of shards. */
+  async nodes(): Promise<readonly ThriftIndexNode[]> {
+    const { store, readHoldings, replicas } = this.#actions;
+    const [records, mesh, held] = await Promise.all([store.list(), readHoldings(), replicas('')]);
+    return indexNodes({ ...mesh, records, replicas: held });
   }
 
   async one(record: IndexRecord): Promise<ThriftIndexStatus> {

@@ -38,6 +38,7 @@ export interface ThriftIndexStatus {
 interface ThriftShardStatus {
   readonly name: string;
   readonly bytes: number;
+  readonly digest: string;
   readonly entries: number;
   readonly replicas: readonly { readonly manager: string; readonly state: number; readonly bytesDone: number }[];
 }
@@ -70,7 +71,7 @@ export function indexStatus(
       else found.push({ ...one, manager });
     }
   }
-  const shards = (manifest?.shards ?? []).map(({ name, bytes }) => ({ name, bytes, own: byShard.get(name) ?? [] }));
+  const shards = (manifest?.shards ?? []).map((shard) => ({ ...shard, own: byShard.get(shard.name) ?? [] }));
   const serving = shards.map(({ own }) => own.filter(({ state }) => state === 'serving').length);
   const served = serving.filter((count) => count > 0).length;
   const wanted = shards.flatMap(({ own }) => own.filter(({ state }) => state !== 'leaving'));
@@ -108,9 +109,10 @@ export function indexStatus(
     bytesWanted: wanted.reduce((sum, { bytes }) => sum + bytes, 0),
     manifest: record.manifest,
     shardList: withShards
-      ? shards.map(({ name, bytes, own }) => ({
+      ? shards.map(({ name, bytes, digest, own }) => ({
           name,
           bytes,
+          digest,
           entries: Math.max(0, ...own.map(({ entries }) => entries)),
           replicas: own.map(({ manager, state, bytesDone, why, tries, nextTryInMs }) => ({
             manager,

@@ -104,6 +104,11 @@ async function untilComplete(): Promise<void> {
   await until('every copy', async () => (await mesh.status()).pools.every(({ alive, wanted }) => alive === wanted));
 }
 
+/** A copy that is late stays busy for longer than its call. */
+async function untilFree(): Promise<void> {
+  await until('free copies', async () => (await mesh.status()).pools.every(({ free, wanted }) => free === wanted));
+}
+
 const key = (text: string): string => Buffer.from(text).toString('base64');
 const search = async (index: string, params: object): Promise<Found> => {
   const { result, error } = await mesh.call(`${index}.search`, { count: DOCUMENTS, ...params });
@@ -159,12 +164,14 @@ describe('With two of four shards slower than the deadline', () => {
       entries: fast('maps').map((shard, at) => ({ shard, key: key('all'), value: key(`value ${at}`) })),
       coverage: half('maps'),
     });
+    await untilFree();
     const many = await mesh.call('maps.getMany', { keys: [key('only 1'), key('only 2')], minCoverage: 0.5 });
     expect(many.result).toMatchObject({ entries: [{ key: key('only 1') }], coverage: half('maps') });
     const ids = [...fast('texts'), ...SLOW.map((name) => `texts@1.0.0/${name}`)].map((shard) => ({
       shard,
       document: 1,
     }));
+    await untilFree();
     const read = await mesh.call('texts.documents', { ids, minCoverage: 0.5 });
     expect(header(read)).toBe('2/4');
     expect((read.result as { id: object }[]).map(({ id }) => id)).toEqual(ids.slice(0, 2));
@@ -206,6 +213,7 @@ describe('With two of four shards slower than the deadline', () => {
     const found = await search('KatamariSearch', params);
     expect(found.coverage).toEqual(half('texts'));
     expect(hitsOf(found)).toEqual(hitsOf(await search('texts', { query: 'hole OR tea', shards: fast('texts') })));
+    await untilFree();
     const counted = await mesh.call('KatamariSearch.count', params);
     expect(header(counted)).toBe('2/4');
   });
@@ -217,18 +225,19 @@ describe('With two of four shards slower than the deadline', () => {
       ...fast(index).slice(0, 1),
       ...SLOW.map((name) => `${index}@1.0.0/${name}`),
     ]);
+    // Each asks for something else: a request that has cost two copies is refused.
     const calls: readonly (readonly [method: string, params: object, missing: readonly string[]])[] = [
       ['texts.search', { query: 'king', shards: texts }, SLOW],
-      ['texts.search', { query: 'king', shards: texts, minCoverage: 0.75 }, SLOW],
-      ['texts.search', { query: 'king', shards: texts, sort: [{ field: 'id' }] }, SLOW],
-      ['texts.search', { query: 'king' }, []],
-      ['KatamariSearch.search', { indices: ['texts'], query: 'king' }, []],
-      ['texts.statistics', { query: 'king', shards: texts }, SLOW],
-      ['texts.count', { query: 'king', shards: texts }, SLOW],
+      ['texts.search', { query: 'queen', shards: texts, minCoverage: 0.75 }, SLOW],
+      ['texts.search', { query: 'king OR queen', shards: texts, sort: [{ field: 'id' }] }, SLOW],
+      ['texts.search', { query: 'queen OR tea' }, []],
+      ['KatamariSearch.search', { indices: ['texts'], query: 'king OR tea' }, []],
+      ['texts.statistics', { query: 'king AND queen', shards: texts }, SLOW],
+      ['texts.count', { query: 'tea', shards: texts }, SLOW],
       ['texts.documents', { ids }, SLOW.slice(0, 1)],
-      ['texts.explain', { query: 'king', id: ids[0] }, []],
-      ['maps.get', { key: key('all'), shards: maps }, SLOW],
-      ['maps.getMany', { keys: [key('all')], shards: maps }, SLOW],
+      ['texts.explain', { query: 'rabbit AND king', id: ids[0] }, []],
+      ['maps.get', { key: key('only 2'), shards: maps }, SLOW],
+      ['maps.getMany', { keys: [key('only 3')], shards: maps }, SLOW],
     ];
     // Not all at once: the copies must not run out of places.
     const ask = ([method, params]: (typeof calls)[number]): Promise<JsonRpcAnswer> => mesh.call(method, params);

@@ -5,6 +5,7 @@ import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts'
 import { work } from '../kit/mesh/mesh.ts';
 import { REPOSITORY } from '../kit/tools/repository.ts';
 import type { RunResult } from '../kit/tools/run.ts';
+import { until } from '../kit/tools/wait.ts';
 import { runInside } from '../services/cli/run-inside.ts';
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -100,6 +101,88 @@ describe('katamari index', () => {
       ]);
       expect(added.stderr).toContain(`${warning} are placed`);
       await index('remove', 'news@1.0.0');
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'shows the managers as holders of shards, and what is wrong with each',
+    async () => {
+      expect(await index('nodes')).toMatch(
+        /^MANAGER +MACHINE +STATE +SERVING +FETCHING +BACKING OFF +HELD +FREE +INDICES\none +\S+ +up +3 +0 +0 +[\d.]+ KiB +\S+ \S+ +wiki@1\.0\.0\n$/,
+      );
+      expect((await katamari('drain', 'one')).code).toBe(0);
+      const drained = await index('nodes');
+      expect(drained).toMatch(/^one +\S+ +drained +3 /m);
+      expect(drained).toContain(
+        '\n! one is drained, so it gets no shards, and serves 3 shards until other managers do; katamari undrain one takes it back\n',
+      );
+      expect(JSON.parse(await index('nodes', '--json'))).toMatchObject([
+        { manager: 'one', state: 'DRAINED', serving: 3, indices: ['wiki@1.0.0'] },
+      ]);
+      expect((await katamari('undrain', 'one')).code).toBe(0);
+      await until('it to be up', async () => / up /.test(await index('nodes')));
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'shows all about a version, and its documents as they stand in Consul',
+    async () => {
+      const shown = await index('show', 'wiki@1.0.0');
+      expect(shown).toMatch(/^ {2}service +TextSearch\n {2}replicas +1 replica\n {2}promotion +by itself, once, when/m);
+      expect(shown).toMatch(/^ {2}part-00002 +[\d.]+ KiB +10 +[0-9a-f]{24} +one serving$/m);
+      const { manifest, shardList } = JSON.parse(await index('show', 'wiki@1.0.0', '--json')) as {
+        manifest: string;
+        shardList: { name: string; digest: string }[];
+      };
+      const raw = await index('show', 'wiki@1.0.0', '--raw');
+      expect(JSON.parse(raw)).toMatchObject([
+        { key: 'katamari/test/indices/wiki/1.0.0', problem: '', value: { name: 'wiki', replicas: 1, manifest } },
+        {
+          key: `katamari/test/manifests/${manifest}`,
+          value: { shards: shardList.map(({ name, digest }) => ({ name, digest })) },
+        },
+        {
+          key: 'katamari/test/assignments/one',
+          value: { leader: 'one', shards: [{ indexVersion: 'wiki@1.0.0', places: '0-2' }] },
+        },
+        { key: 'katamari/test/holdings/one', value: { serving: '0-2', onDisk: '0-2', failed: [] } },
+      ]);
+      // The deployments of a manager may hold secrets.
+      expect(raw).not.toContain('deployments');
+      const unknown = await katamari('index', 'show', 'wiki@7.0.0', '--raw');
+      expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringContaining('its versions are 1.0.0')]);
+      const known = await katamari('index', 'show', 'wiki@7.0.0');
+      expect([known.code, known.stderr]).toEqual([1, expect.stringContaining('versions of wiki are 1.0.0')]);
+      expect((await katamari('index', 'show', 'wiki')).code).toBe(2);
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'warns when a version that gets the calls has less than the one before',
+    async () => {
+      await build('two', 20, 2);
+      await index('add', 'wiki@2.0.0', 'two', '--service', 'TextSearch', '--no-promote');
+      const promoted = await katamari('index', 'promote', 'wiki@2.0.0');
+      expect([promoted.code, promoted.stderr, promoted.stdout]).toEqual([
+        0,
+        'Warning: entries 30 -> 20: 2.0.0 has fewer than 1.0.0\n',
+        'Calls of wiki that name no version go to 2.0.0.\n',
+      ]);
+      await index('promote', 'wiki@1.0.0');
+      const json = await katamari('index', 'promote', 'wiki@2.0.0', '--json');
+      expect(JSON.parse(json.stdout)).toMatchObject({
+        version: '2.0.0',
+        share: 1,
+        entries: 20,
+        warnings: [expect.stringContaining('entries 30 -> 20')],
+      });
+      // Nothing changes now.
+      await index('promote', 'wiki@2.0.0');
+      await index('promote', 'wiki@1.0.0');
+      await index('remove', 'wiki@2.0.0');
     },
     BUSY_MS,
   );

@@ -87,19 +87,15 @@ export async function runIndexReplicate(
 export async function runIndexPromote(
   context: CliContext,
   index: string,
-  options: ClientOptions & { readonly force?: boolean | undefined },
+  options: IndexChangeOptions & { readonly force?: boolean | undefined },
 ): Promise<ExitCode> {
+  const { terminal } = context;
   const { name, version } = exactIndex(index);
   const client = new IndexClient(connect(context, options));
-  const all = await client.status(name, false);
-  await client.promote(name, version, options.force === true);
-  const before = all.find(({ share }) => share > 0);
-  const now = all.find((one) => one.version === version);
-  const change =
-    before === undefined || now === undefined || before === now
-      ? ''
-      : ` Entries: ${before.entries} in ${before.version}, ${now.entries} in ${version}.`;
-  context.terminal.write(`Calls of ${name} that name no version go to ${version}.${change}\n`);
+  const { status, warnings } = await client.promote(name, version, options.force === true);
+  writeWarnings(terminal, warnings);
+  if (options.json === true) terminal.write(`${JSON.stringify({ ...status, warnings })}\n`);
+  else terminal.write(`Calls of ${name} that name no version go to ${version}.\n`);
   return EXIT.done;
 }
 

@@ -27,7 +27,7 @@ export async function runIndexStatus(
   options: IndexStatusOptions,
 ): Promise<ExitCode> {
   const { terminal } = context;
-  const found = await read(context, index, options);
+  const found = await readIndexStatus(context, index, options);
   if (options.json === true) terminal.write(`${JSON.stringify(found)}\n`);
   else terminal.write(`${found.flatMap((one) => describe(terminal, one)).join('\n')}\n`);
   return EXIT.done;
@@ -40,7 +40,7 @@ export async function runIndexCheck(
   options: IndexStatusOptions,
 ): Promise<ExitCode> {
   const { terminal } = context;
-  const found = await read(context, index ?? '', options);
+  const found = await readIndexStatus(context, index ?? '', options);
   if (options.json === true) terminal.write(`${JSON.stringify(found)}\n`);
   const lacking = found.filter(({ state }) => state !== 'COMPLETE');
   if (options.json !== true) {
@@ -52,7 +52,12 @@ export async function runIndexCheck(
   return lacking.length === 0 ? EXIT.done : EXIT.failed;
 }
 
-async function read(context: CliContext, index: string, options: IndexStatusOptions): Promise<IndexSummary[]> {
+/** @throws ExitError for an unknown version */
+export async function readIndexStatus(
+  context: CliContext,
+  index: string,
+  options: IndexStatusOptions,
+): Promise<IndexSummary[]> {
   const [name = '', version] = index.split('@');
   const all = await new IndexClient(connect(context, options)).status(name, true);
   const found = version === undefined ? all : all.filter((one) => one.version === version);
@@ -81,14 +86,14 @@ function describe(terminal: Terminal, index: IndexSummary): string[] {
   ];
 }
 
-function replicasText(index: IndexSummary): string {
+export function replicasText(index: IndexSummary): string {
   const { replicas, replicasServed, holders } = index;
-  const count = replicasServed < replicas ? `${replicasServed} of ${replicas}` : String(replicas);
-  const why = holders < replicas ? `: ${holdersText(index)}` : '';
-  return `${count} ${replicas === 1 ? 'replica' : 'replicas'}${why}`;
+  const noun = replicas === 1 ? 'replica' : 'replicas';
+  if (replicasServed >= replicas) return `${replicas} ${noun}`;
+  return `${replicasServed} of ${replicas} ${noun}${holders < replicas ? `: ${holdersText(index)}` : ''}`;
 }
 
-function progressOf({ served, shards, bytesDone, bytesWanted }: IndexSummary): string {
+export function progressOf({ served, shards, bytesDone, bytesWanted }: IndexSummary): string {
   return `${served} of ${shards} shards served, ${describeSize(bytesDone)} of ${describeSize(bytesWanted)} on the managers`;
 }
 

@@ -47,6 +47,7 @@ export interface ShardSummary {
   readonly name: string;
   readonly bytes: number;
   readonly entries: number;
+  readonly digest: string;
   readonly replicas: readonly {
     readonly manager: string;
     readonly state: string;
@@ -67,6 +68,31 @@ export interface PlannedManager {
   readonly manager: string;
   readonly shards: readonly string[];
   readonly bytes: number;
+}
+
+export type IndexNodeStateName = 'UP' | 'NO_CONTENT_SERVICE' | 'DRAINED' | 'LEAVING' | 'SILENT' | 'AWAY';
+
+/** A manager as a holder of shards. */
+export interface IndexNodeSummary {
+  readonly manager: string;
+  readonly machine: string;
+  readonly state: IndexNodeStateName;
+  readonly serving: number;
+  readonly fetching: number;
+  readonly backingOff: number;
+  readonly bytes: number;
+  /** Absent while unknown. */
+  readonly freeBytes?: number;
+  readonly indices: readonly string[];
+  readonly problems: readonly string[];
+}
+
+/** A document in Consul. */
+export interface StoredIndexDocument {
+  readonly key: string;
+  readonly modifyIndex: number;
+  readonly text: string;
+  readonly problem: string;
 }
 
 export class IndexClient {
@@ -97,8 +123,8 @@ export class IndexClient {
     return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as ChangedIndex;
   }
 
-  async promote(name: string, version: string, force: boolean): Promise<void> {
-    await this.#client.indices('promoteIndex', { name, version, force });
+  async promote(name: string, version: string, force: boolean): Promise<ChangedIndex> {
+    return (await this.#client.indices('promoteIndex', { name, version, force })) as ChangedIndex;
   }
 
   async remove(name: string, version: string): Promise<void> {
@@ -109,6 +135,15 @@ export class IndexClient {
   async known(withShards: boolean): Promise<IndexSummary[]> {
     const found: unknown = await this.status('', withShards).catch(() => undefined);
     return Array.isArray(found) ? (found as IndexSummary[]) : [];
+  }
+
+  async nodes(): Promise<IndexNodeSummary[]> {
+    return (await this.#client.indices('getIndexNodes', {})) as IndexNodeSummary[];
+  }
+
+  /** The documents of a version in Consul. */
+  async documents(name: string, version: string): Promise<StoredIndexDocument[]> {
+    return (await this.#client.indices('getIndexDocuments', { name, version })) as StoredIndexDocument[];
   }
 
   /** @param name '' for all */

@@ -1,5 +1,5 @@
-// Waits until every shard of an index version has its replicas, or as many as there are managers that may hold them, and shows
-// the bytes that are fetched: a bar on a terminal, one line per change in a pipe.
+// Waits until every shard of an index version has its replicas, or as many as there are managers that may hold them.
+// Shows the bytes that are fetched: a bar on a terminal, one line per change in a pipe.
 
 import { describeDuration, describeSize, sleep } from '../../../core/mod.ts';
 import { EXIT, ExitError } from '../../config/mod.ts';
