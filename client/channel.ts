@@ -10,10 +10,10 @@ import type { HeadersIn } from '../core/thrift/mod.ts';
 import { AbortSignals } from './abort-signals.ts';
 import { ClientConnection, type ConnectionOwner } from './connection.ts';
 import { Dialer } from './dialer.ts';
-import type { ClientSettings } from './options.ts';
+import type { CallOptions, ClientSettings } from './options.ts';
 import { ClientCall, type CallOwner } from './pending-call.ts';
 import type { PreparedMethod } from './prepared-method.ts';
-import { errorOf, valueOf } from './replies.ts';
+import { errorOf, infoOf, valueOf } from './replies.ts';
 import type { RequestHeaders } from './request-headers.ts';
 import { pauseBeforeRetry } from './retry-policy.ts';
 
@@ -86,8 +86,9 @@ export class Channel implements CallOwner, ConnectionOwner {
   }
 
   /** Creates a call. The caller then calls `send` or `fail`. A refused call has ended when this returns. */
-  open(title: string, headers: RequestHeaders, timeoutMs: number, signal: AbortSignal | undefined): ClientCall {
-    const call = new ClientCall(this, title, headers, this.#clock.nowMs(), timeoutMs, signal);
+  open(title: string, headers: RequestHeaders, timeoutMs: number, options: CallOptions): ClientCall {
+    const call = new ClientCall(this, title, headers, this.#clock.nowMs(), timeoutMs, options);
+    const { signal } = call;
     this.#calls.add(call);
     if (this.#calls.size === 1) this.#keepAlive.ref();
     this.#wheel.add(call);
@@ -165,12 +166,15 @@ export class Channel implements CallOwner, ConnectionOwner {
   // Events of connections.
 
   answered(call: ClientCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void {
+    const { connection } = call;
     call.connection = undefined;
     if (isException) {
       this.#retryOrReject(call, errorOf(body, headers));
       return;
     }
     let value: unknown;
+    // A declared exception counts as an answer.
+    let exception: Error | undefined;
     try {
       value = valueOf(call.prepared as PreparedMethod, body);
     } catch (error) {
@@ -178,13 +182,19 @@ export class Channel implements CallOwner, ConnectionOwner {
         this.#reject(call, error);
         return;
       }
-      // A declared exception counts as an answer.
-      this.#answered++;
-      this.#remove(call);
-      call.reject(error as Error);
-      return;
+      exception = error as Error;
     }
-    this.#resolve(call, value);
+    if (call.onReply !== undefined) {
+      try {
+        call.onReply(infoOf(call.tries, connection?.address ?? '', headers));
+      } catch (error) {
+        exception = error as Error;
+      }
+      // It may have closed the client, or aborted the call.
+      if (call.isSettled) return;
+    }
+    if (exception === undefined) this.#resolve(call, value);
+    else this.#except(call, exception);
   }
 
   finished(call: ClientCall, error: KatamariError | undefined): void {
@@ -382,6 +392,13 @@ export class Channel implements CallOwner, ConnectionOwner {
     this.#failed++;
     this.#remove(call);
     call.reject(error);
+  }
+
+  /** Ends an answered call with a declared exception. */
+  #except(call: ClientCall, exception: Error): void {
+    this.#answered++;
+    this.#remove(call);
+    call.reject(exception);
   }
 
   #resolve(call: ClientCall, value: unknown): void {

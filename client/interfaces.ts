@@ -79,7 +79,7 @@ export class InterfaceCache {
 
   async #fetch(service: string, version: string): Promise<Interface> {
     const describe = meshInterface().methods.get('describe') as Method;
-    const call = this.#channel.open(`katamari.Mesh.describe(${service})`, this.#headers, this.#timeoutMs, undefined);
+    const call = this.#channel.open(`katamari.Mesh.describe(${service})`, this.#headers, this.#timeoutMs, {});
     const args = encodeStruct(describe.args, { serviceName: service, version });
     this.#channel.send(call, prepareMethod('katamari.Mesh', describe, 'bigint'), args);
     const { idlMain, idlFiles, idlService = service } = (await call.promise) as DescribedInterface;

@@ -4,6 +4,7 @@
 import type { ConnectionOptions } from 'node:tls';
 import type { LinkAddress } from '../core/link/mod.ts';
 import { DEFAULT_LIMITS, KatamariError, parseAddress } from '../core/mod.ts';
+import type { ReplyInfo } from '../core/rpc/mod.ts';
 import type { IdlSource } from '../core/thrift/mod.ts';
 
 /** TLS options of node:tls. Without `ca`, the runtime's certificate authorities are trusted. */
@@ -51,6 +52,11 @@ export interface ServiceOptions {
   readonly roles?: readonly string[];
   /** Calls with the same key go to the same version. */
   readonly key?: string;
+  /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter `minCoverage` of
+   * a method, and is also for methods without one.
+   */
+  readonly minCoverage?: number;
   /** Type of i64 values in replies. Default bigint. */
   readonly i64?: 'bigint' | 'number';
 }
@@ -66,9 +72,24 @@ export interface CallOptions {
   readonly tags?: readonly string[];
   readonly roles?: readonly string[];
   readonly key?: string;
+  readonly minCoverage?: number;
   /** W3C trace context, passed to the chassis. */
   readonly traceparent?: string;
   readonly tracestate?: string;
+  /**
+   * Called with facts about the reply, before the call settles with its value or its declared exception: version,
+   * coverage of an index, tries. Not called for other errors and for oneway methods. If it throws, the call rejects
+   * with that error.
+   */
+  readonly onReply?: (info: ClientReplyInfo) => void;
+}
+
+/** What `onReply` of a call gets. */
+export interface ClientReplyInfo extends ReplyInfo {
+  /** How often the client sent the call: 1, and one more for each retry. */
+  readonly tries: number;
+  /** Address of the faceplate that replied, as in `addresses`. */
+  readonly address: string;
 }
 
 /** An untyped service: any method, with arguments by name. */

@@ -4,6 +4,7 @@
 import type { DeadlineEntry, DenseSetEntry } from '../core/link/mod.ts';
 import type { KatamariError } from '../core/mod.ts';
 import { NOTHING } from '../core/thrift/mod.ts';
+import type { CallOptions } from './options.ts';
 import type { PreparedMethod } from './prepared-method.ts';
 import type { RequestHeaders } from './request-headers.ts';
 
@@ -45,6 +46,8 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
   readonly deadlineMs: number;
   readonly signal: AbortSignal | undefined;
   readonly headers: RequestHeaders;
+  /** Set by a caller that wants facts about the reply. */
+  readonly onReply: CallOptions['onReply'];
   prepared: PreparedMethod | undefined;
   args: Uint8Array = NOTHING;
   /** Set while the call is in state `sent`. */
@@ -67,7 +70,7 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
     headers: RequestHeaders,
     nowMs: number,
     timeoutMs: number,
-    signal: AbortSignal | undefined,
+    { signal, onReply }: CallOptions,
   ) {
     this.#owner = owner;
     this.title = title;
@@ -77,6 +80,7 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
     this.deadlineMs = nowMs + timeoutMs;
     this.expiresAtMs = this.deadlineMs + GRACE_MS;
     this.signal = signal;
+    this.onReply = onReply;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;

@@ -3,7 +3,9 @@
 
 import { decodeStruct, valueOfResult } from '../core/idl/mod.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type ErrorFacts } from '../core/mod.ts';
+import { coverageIn, replyInfoOf } from '../core/rpc/mod.ts';
 import { APPLICATION_EXCEPTION, readApplicationException, type HeadersIn } from '../core/thrift/mod.ts';
+import type { ClientReplyInfo } from './options.ts';
 import type { PreparedMethod } from './prepared-method.ts';
 
 /**
@@ -21,6 +23,12 @@ export function valueOf({ method, title, i64 }: PreparedMethod, body: Uint8Array
   const value = valueOfResult(method, result);
   if (value === undefined && method.returns.kind !== 'void') throw mismatch(title, 'it has no result');
   return value;
+}
+
+/** Returns the facts about a reply for `onReply`. */
+export function infoOf(tries: number, address: string, headers: HeadersIn = {}): ClientReplyInfo {
+  const { version, coverage } = replyInfoOf(String(headers['katamari-version'] ?? ''), coverageIn(headers));
+  return { version, coverage, tries, address };
 }
 
 /** Returns the error of a TApplicationException, which comes from the mesh or from a handler. */

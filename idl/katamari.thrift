@@ -32,6 +32,11 @@ struct CallContext {
    * does not start the call after it, however late the call arrives.
    */
   17: optional i64 deadlineUs
+  /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter `minCoverage` of
+   * the method. If absent, that parameter decides, and without one the call wants every shard.
+   */
+  18: optional double minCoverage
 }
 
 /** Error codes of the mesh. */
@@ -78,6 +83,11 @@ struct ReplyContext {
   /** Shards of an index that the call was about, and those of them that are wholly in the answer. */
   13: optional i32 shards
   14: optional i32 completeShards
+  /**
+   * Some of the others in order of their names, at most 10: `index@version/shard REASON`, with the name of a value of
+   * Lack (idl/content.thrift).
+   */
+  15: optional list<string> missingShards
 }
 
 /** The admin service refused a call: wrong token, unknown name or invalid value. */
@@ -409,7 +419,12 @@ service Katamari {
   Settings setSettings(1: string token, 2: Settings settings) throws (1: AdminRefused refused)
 
   list<Route> getRoutes(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
-  void setRoute(1: string token, 2: Route route) throws (1: AdminRefused refused)
+
+  /**
+   * Sets the share of calls of each version. Without weights, the route of the configuration applies again.
+   * @param force also with versions that do not exist: for a route that is written before its deployment
+   */
+  void setRoute(1: string token, 2: Route route, 3: bool force = false) throws (1: AdminRefused refused)
 
   /**
    * Creates an admin token and returns its value, which the mesh does not keep. Only a token with all scopes may do

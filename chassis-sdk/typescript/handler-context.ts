@@ -4,7 +4,7 @@
 import type { Logger } from 'pino';
 import { systemClock } from '../../core/mod.ts';
 import type { Call, CallerIdentity } from '../../core/rpc/mod.ts';
-import type { MeshCaller } from './mesh-client.ts';
+import type { ContextCallOptions, MeshCaller } from './mesh-client.ts';
 
 export class HandlerContext {
   readonly #call: Call;
@@ -101,12 +101,12 @@ export class HandlerContext {
     service: string,
     method: string,
     args: Readonly<Record<string, unknown>> = {},
-    options: { readonly version?: string; readonly timeoutMs?: number } = {},
+    options: ContextCallOptions = {},
   ): Promise<unknown> {
     const { deadlineMs, traceparent, tracestate, signal } = this.#call;
     const ownDeadlineMs = systemClock.nowMs() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
     const inherited = { deadlineMs: Math.min(deadlineMs, ownDeadlineMs), traceparent, tracestate, signal };
-    return this.#mesh.call(service, method, args, inherited, options.version);
+    return this.#mesh.call(service, method, args, inherited, options);
   }
 
   /** Makes the process exit after the reply to this call; the mesh replaces it. For code that must not run twice. */

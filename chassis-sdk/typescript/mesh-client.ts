@@ -7,11 +7,30 @@ import { LRUCache } from 'lru-cache';
 import { decodeResult, decodeStruct, encodeStruct, parseIdl, valueOfResult } from '../../core/idl/mod.ts';
 import { Link, parseLinkAddress } from '../../core/link/mod.ts';
 import { systemClock, type Clock, DEFAULT_LIMITS, KatamariError, type MessageLimits } from '../../core/mod.ts';
-import { type Call, type Reply, createCall, meshInterface } from '../../core/rpc/mod.ts';
+import { type Call, type Reply, type ReplyInfo, createCall, meshInterface, replyInfoOf } from '../../core/rpc/mod.ts';
 import { type Interface, readApplicationException } from '../../core/thrift/mod.ts';
 
 /** What calls of a handler inherit from the call that it runs. */
 export type InheritedContext = Pick<Call, 'deadlineMs' | 'traceparent' | 'tracestate' | 'signal'>;
+
+/** Options of `ctx.call`. */
+export interface ContextCallOptions {
+  /** Exact version, or a range such as `^1.2`. */
+  readonly version?: string;
+  /** Timeout in ms, if that is less than the remaining time. */
+  readonly timeoutMs?: number;
+  /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter `minCoverage` of
+   * a method, and is also for methods without one.
+   */
+  readonly minCoverage?: number;
+  /**
+   * Called with facts about the reply, before the call settles with its value or its declared exception: version and
+   * coverage of an index. Not called for other errors and for oneway methods. If it throws, the call rejects with that
+   * error.
+   */
+  readonly onReply?: (info: ReplyInfo) => void;
+}
 
 export class MeshCaller {
   readonly #address: string;
@@ -41,7 +60,7 @@ export class MeshCaller {
     method: string,
     args: Readonly<Record<string, unknown>>,
     inherited: InheritedContext,
-    version = '',
+    { version = '', minCoverage, onReply }: Omit<ContextCallOptions, 'timeoutMs'> = {},
   ): Promise<unknown> {
     const known = await this.#interfaceOf(service, version, inherited);
     const found = known.methods.get(method);
@@ -57,6 +76,7 @@ export class MeshCaller {
         service,
         method,
         version,
+        minCoverage,
         oneway: found.oneway,
         args: encodeStruct(found.args, args),
         caller: this.#caller,
@@ -68,7 +88,9 @@ export class MeshCaller {
       return undefined;
     }
     const reply = await sent;
-    return valueOfResult(found, decodeStruct(found.result, reply.body));
+    const result = decodeStruct(found.result, reply.body);
+    if (onReply !== undefined) onReply(replyInfoOf(reply.context.version, reply.context.coverage));
+    return valueOfResult(found, result);
   }
 
   close(): void {

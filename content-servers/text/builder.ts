@@ -2,7 +2,7 @@
 // and every kind of document. All shards get the same fields. The result appears at once: the files are written to a
 // folder beside the output, which is renamed when everything is on the disk.
 
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { Analyzers } from './analyzer.ts';
@@ -70,6 +70,8 @@ export async function buildShards(options: BuildShardsOptions): Promise<BuildSha
   try {
     build = new IndexBuild(folder, options, bytesToRead);
     const shards = await build.run();
+    // The managers see from its time that no shard is still written.
+    writeFileSync(path.join(folder, FINISHED_MARK), '');
     // Replaces an empty folder; one that has been filled meanwhile is an error.
     renameSync(folder, output);
     return {
@@ -219,6 +221,8 @@ function nameOf(shard: number): string {
   return `part-${String(shard).padStart(5, '0')}`;
 }
 
+/** Sources of shards ignore it, as they do that of Hadoop jobs. */
+const FINISHED_MARK = '_SUCCESS';
 const DEFAULT_TOKENIZER = 'unicode61 remove_diacritics 2';
 const FIELD_NAME = /^[\p{L}_][\p{L}\p{N}_.-]*$/u;
 /** `t`, `rank` and `rowid` are columns that every FTS5 table has. */

@@ -91,6 +91,7 @@ export function writeCallContext(call: Call, timeLeftUs: number, peerDeadlineMs?
     out.string(16, identity.how);
   }
   if (peerDeadlineMs !== undefined) out.i64(17, Math.max(0, Math.floor(peerDeadlineMs * 1000)));
+  if (call.minCoverage !== undefined) out.double(18, call.minCoverage);
   return out.finish();
 }
 
@@ -108,6 +109,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
   let [roles, tags] = [NONE, NONE];
   let [details, headers] = [NO_DETAILS, NO_DETAILS];
   let [identityName, identityRoles, identityHow] = ['', NONE, ''];
+  let minCoverage: number | undefined;
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -161,6 +163,9 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
       case 17:
         deadlineUs = found.i64();
         break;
+      case 18:
+        minCoverage = found.double();
+        break;
       default:
         found.skip();
     }
@@ -181,6 +186,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
     identity: identityHow === '' ? ANONYMOUS : knownIdentity(identityName, identityRoles, identityHow),
     attempt,
     doNotQueue,
+    minCoverage,
   };
   return { context, end: found.at };
 }
@@ -205,6 +211,7 @@ export function writeReplyContext(context: ReplyContext, error?: KatamariError, 
   if (context.coverage !== undefined) {
     out.i32(13, context.coverage.shards);
     out.i32(14, context.coverage.complete);
+    if (context.coverage.missing.length > 0) out.strings(15, context.coverage.missing);
   }
   return out.finish();
 }
@@ -214,7 +221,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   const found = new FieldReader(bytes, at + 3);
   let [version, queueUs, serviceUs, freeNow, queuedNow, resource, retire] = ['', 0, 0, -1, -1, '', false];
   let [code, retryAfterMs, stage, notRun, isSuspect] = [0, -1, 0, false, false];
-  let [shards, complete] = [0, 0];
+  let [shards, complete, missing] = [0, 0, NONE];
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -259,6 +266,9 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
       case 14:
         complete = found.i32();
         break;
+      case 15:
+        missing = found.strings();
+        break;
       default:
         found.skip();
     }
@@ -266,7 +276,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   const error = code === 0 ? undefined : { code, retryAfterMs, stage, notRun, isSuspect };
   const context = { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error };
   // Few replies are of an index. The others keep their one hidden class.
-  return { context: shards === 0 ? context : { ...context, coverage: { shards, complete } }, end: found.at };
+  return { context: shards === 0 ? context : { ...context, coverage: { shards, complete, missing } }, end: found.at };
 }
 
 /** Returns the error of the mesh in a ReplyContext, with the message of the TApplicationException after it. */
@@ -304,6 +314,11 @@ class FieldWriter {
   i32(id: number, value: number): void {
     this.#field(WIRE_TYPE.i32, id, 4);
     this.#at = scratch.writeInt32BE(value, this.#at);
+  }
+
+  double(id: number, value: number): void {
+    this.#field(WIRE_TYPE.double, id, 8);
+    this.#at = scratch.writeDoubleBE(value, this.#at);
   }
 
   bool(id: number, value: boolean): void {
@@ -405,6 +420,13 @@ class FieldReader {
     this.#expect(WIRE_TYPE.i32, 4);
     const value = this.#bytes.readInt32BE(this.at);
     this.at += 4;
+    return value;
+  }
+
+  double(): number {
+    this.#expect(WIRE_TYPE.double, 8);
+    const value = this.#bytes.readDoubleBE(this.at);
+    this.at += 8;
     return value;
   }
 

@@ -3,6 +3,7 @@
 
 import { asKatamariError, type ErrorCode, type KatamariError } from '../mod.ts';
 import { ANONYMOUS, type CallerIdentity } from './caller-identity.ts';
+import type { ShardCoverage } from './reply-info.ts';
 
 /** One request. A call is immutable; `withCall` returns a changed copy. */
 export interface Call {
@@ -36,6 +37,11 @@ export interface Call {
   readonly attempt: number;
   /** Refuse at once instead of waiting in a queue. */
   readonly doNotQueue: boolean;
+  /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter of the method;
+   * undefined if the caller did not set it.
+   */
+  readonly minCoverage: number | undefined;
   /** Aborted when the caller cancels the call or disconnects. The calls of a connection may share one signal. */
   readonly signal: AbortSignal | undefined;
 }
@@ -53,16 +59,6 @@ export interface ReplyContext {
   readonly resource: string;
   /** Shards that the call was about, and those that are wholly in the answer; only of an index. */
   readonly coverage?: ShardCoverage;
-}
-
-export interface ShardCoverage {
-  readonly shards: number;
-  readonly complete: number;
-}
-
-/** Formats a coverage for the header `katamari-coverage`: `39/40`. */
-export function coverageText({ shards, complete }: ShardCoverage): string {
-  return `${complete}/${shards}`;
 }
 
 /**
@@ -132,6 +128,7 @@ export function createCall(what: Pick<Call, 'service' | 'method' | 'args' | 'dea
     identity: what.identity ?? ANONYMOUS,
     attempt: what.attempt ?? 0,
     doNotQueue: what.doNotQueue ?? false,
+    minCoverage: what.minCoverage,
     signal: what.signal,
   };
 }
@@ -159,6 +156,7 @@ export function withCall(call: Call, change: Partial<Omit<Call, 'signal'>>): Cal
     identity: change.identity ?? call.identity,
     attempt: change.attempt ?? call.attempt,
     doNotQueue: change.doNotQueue ?? call.doNotQueue,
+    minCoverage: change.minCoverage ?? call.minCoverage,
     signal: call.signal,
   };
 }

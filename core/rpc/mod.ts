@@ -6,7 +6,6 @@ export {
   type Call,
   type CallResult,
   type CallSink,
-  coverageText,
   createCall,
   type Dispatch,
   dispatchOf,
@@ -18,7 +17,6 @@ export {
   type Reply,
   type ReplyContext,
   type Send,
-  type ShardCoverage,
   sendOf,
   withCall,
 } from './call.ts';
@@ -50,6 +48,16 @@ export {
   type PoolQuery,
   type PoolView,
 } from './mesh-access.ts';
+export {
+  type AbsentShard,
+  coverageHeaders,
+  coverageIn,
+  NAMED_MISSING_MAX,
+  type ReplyCoverage,
+  type ReplyInfo,
+  replyInfoOf,
+  type ShardCoverage,
+} from './reply-info.ts';
 export {
   type EventKind,
   type MeshEvent,

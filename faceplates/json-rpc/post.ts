@@ -3,7 +3,7 @@
 
 import type { Logger } from 'pino';
 import { asKatamariError, type KatamariError, type FaceplateLimits } from '../../core/mod.ts';
-import { coverageText, type CallerIdentity } from '../../core/rpc/mod.ts';
+import { coverageHeaders, type CallerIdentity } from '../../core/rpc/mod.ts';
 import { challengeOf, type PartedBody } from '../../core/http/mod.ts';
 import type { JsonRpcCalls, Exchange } from './calls.ts';
 import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
@@ -94,7 +94,7 @@ export class Posts {
       'katamari-version': ending.version,
       'server-timing': `queue;dur=${msOf(queueUs)}, service;dur=${msOf(serviceUs)}`,
     };
-    if (coverage !== undefined) fields['katamari-coverage'] = coverageText(coverage);
+    if (coverage !== undefined) Object.assign(fields, coverageHeaders(coverage));
     return { status: 200, type: JSON_TYPE, fields, body };
   }
 

@@ -31,7 +31,7 @@ import {
 } from '../../core/mod.ts';
 import {
   ANONYMOUS,
-  coverageText,
+  coverageHeaders,
   createCall,
   PeerIdentity,
   withCall,
@@ -447,11 +447,14 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   }
 
   #indexHeadersOf(version: string, coverage: ShardCoverage): Readonly<Record<string, string>> {
-    const text = coverageText(coverage);
+    const headers = coverageHeaders(coverage);
     const known = this.#indexHeaders;
-    if (known?.['katamari-version'] === version && known['katamari-coverage'] === text) return known;
-    this.#indexHeaders = { 'katamari-version': version, 'katamari-coverage': text };
-    return this.#indexHeaders;
+    const isKnown =
+      known?.['katamari-version'] === version &&
+      known['katamari-coverage'] === headers['katamari-coverage'] &&
+      known['katamari-missing'] === headers['katamari-missing'];
+    if (!isKnown) this.#indexHeaders = { 'katamari-version': version, ...headers };
+    return this.#indexHeaders as Readonly<Record<string, string>>;
   }
 
   protected writeOut(): void {

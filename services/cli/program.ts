@@ -155,8 +155,9 @@ function addCall(program: Command, context: CliContext, setExitCode: SetExitCode
     .option('-t, --timeout <duration>', 'timeout of the call, such as 2s')
     .option('--tags <tags>', 'prefer pools with these tags (comma separated)')
     .option('--key <key>', 'sticky key: calls with the same key go to the same version')
+    .option('--min-coverage <share>', 'share of the shards of an index that must be in the answer, such as 0.9')
     .option('--repeat <times>', 'make the call this many times, one after the other')
-    .option('-v, --verbose', 'print version, queue time and service time on standard error')
+    .option('-v, --verbose', 'print version, shards, queue time and service time on standard error')
     .action(async (method: string, args: string[], options: CallCommandOptions) =>
       setExitCode(await runCall(context, method, args, options)),
     )
@@ -282,13 +283,19 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('<service>', 'name of the service')
     .argument('[shares...]', 'version=weight for each version that gets calls')
     .option('--reset', 'restore the route of the configuration')
+    .option('--force', 'also with versions that do not exist yet, to write a route before its deployment')
     .option('--json', 'print JSON')
     .action(async (service: string, shares: string[], options: RouteOptions) =>
       setExitCode(await runRoute(context, service, shares, options)),
     )
     .addHelpText(
       'after',
-      examples('katamari route Search', 'katamari route Search 1.0.0=90 2.0.0=10', 'katamari route Search --reset'),
+      examples(
+        'katamari route Search',
+        'katamari route Search 1.0.0=90 2.0.0=10',
+        'katamari route Search 2.0.0=95 3.0.0=5 --force',
+        'katamari route Search --reset',
+      ),
     );
 }
 

@@ -3,6 +3,7 @@
 
 import { decodeStruct } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
+import type { Call } from '../../core/rpc/mod.ts';
 import { BinaryReader, BinaryWriter, WIRE_OF_KIND, WireError, type Method, type Type } from '../../core/thrift/mod.ts';
 
 /** What the mesh reads of the arguments. */
@@ -14,7 +15,7 @@ export interface GatherArguments {
 }
 
 /** @throws KatamariError bad_request for malformed arguments */
-export function readArguments(method: Method, args: Uint8Array): GatherArguments {
+export function readArguments(method: Method, { args, minCoverage: asked }: Call): GatherArguments {
   const { shardsId, coverageId, defaultCoverage } = fieldsOf(method);
   let shards: readonly string[] = [];
   let minCoverage = defaultCoverage;
@@ -30,8 +31,14 @@ export function readArguments(method: Method, args: Uint8Array): GatherArguments
     if (!(error instanceof WireError)) throw error;
     throw new KatamariError('bad_request', `The arguments of ${method.name} are malformed: ${error.what}`);
   }
-  if (minCoverage >= 0 && minCoverage <= 1) return { shards, minCoverage };
-  throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`);
+  return { shards, minCoverage: checkCoverage(asked ?? minCoverage) };
+}
+
+/** Returns the share of the shards that must be in the answer. @throws KatamariError bad_request */
+export function checkCoverage(minCoverage: number): number {
+  if (minCoverage >= 0 && minCoverage <= 1) return minCoverage;
+  const why = `minCoverage is ${minCoverage}, expected a share from 0 to 1`;
+  throw new KatamariError('bad_request', why, { notRun: true });
 }
 
 /** A text among the arguments, without decoding the others; '' when it is absent or the arguments are malformed. */
@@ -62,7 +69,7 @@ export function shardsOfDocuments(method: Method, args: Uint8Array): readonly st
 
 /** Returns the arguments with the shards to look at. */
 export function withShards(method: Method, args: Uint8Array, names: readonly string[]): Buffer {
-  const out = new BinaryWriter(args.length + names.reduce((sum, { length }) => sum + length + 4, 64));
+  const out = emptyWriter();
   out.raw(args.subarray(0, -1));
   out.fieldHead(WIRE_OF_KIND.list, fieldsOf(method).shardsId);
   out.byte(WIRE_OF_KIND.string);
@@ -72,8 +79,28 @@ export function withShards(method: Method, args: Uint8Array, names: readonly str
   return out.finish();
 }
 
+/** Returns the arguments with the statistics of the query. @param value the encoded map */
+export function withStatistics(method: Method, args: Uint8Array, value: Uint8Array): Buffer {
+  const out = emptyWriter();
+  out.raw(args.subarray(0, -1));
+  out.fieldHead(WIRE_OF_KIND.map, fieldsOf(method).statisticsId);
+  out.raw(value);
+  out.byte(WIRE_OF_KIND.void);
+  return out.finish();
+}
+
+/** The writer of all requests, since a new one would cost as much as writing. */
+const writer = new BinaryWriter();
+
+function emptyWriter(): BinaryWriter {
+  writer.reset();
+  return writer;
+}
+
 interface GatherFields {
   readonly shardsId: number;
+  /** 0 when the method has no such parameter. */
+  readonly statisticsId: number;
   /** 0 when the method has no such parameter. */
   readonly coverageId: number;
   readonly defaultCoverage: number;
@@ -90,6 +117,7 @@ function fieldsOf(method: Method): GatherFields {
   const coverage = fields.find(({ name, type }) => name === 'minCoverage' && type.kind === 'double');
   const read: GatherFields = {
     shardsId: fields.find(({ name }) => name === 'shards')?.id ?? 0,
+    statisticsId: fields.find(({ name }) => name === 'statistics')?.id ?? 0,
     coverageId: coverage?.id ?? 0,
     idsName: fields.find(({ type }) => isDocumentId(type.kind === 'list' ? type.element : type))?.name ?? '',
     defaultCoverage: typeof coverage?.defaultValue === 'number' ? coverage.defaultValue : 1,

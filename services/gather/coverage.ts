@@ -30,16 +30,18 @@ export interface MissingShards {
   readonly count: number;
 }
 
-/** Returns the coverage of an answer. */
+/** Returns the coverage of an answer. @param missing empty when every shard is in it */
 export function coverageOf(
   shards: number,
   missing: readonly MissingShards[],
   { retried, hedged }: Pick<Coverage, 'retried' | 'hedged'>,
 ): Coverage {
+  if (missing.length === 0) return { shards, complete: shards, missing: [], retried, hedged };
   const named = missing
     .flatMap((one) => one.named)
-    .sort((a, b) => (a.shard < b.shard ? -1 : 1))
-    .slice(0, MISSING_MAX);
+    .sort(byReason)
+    .slice(0, MISSING_MAX)
+    .sort((a, b) => (a.shard < b.shard ? -1 : 1));
   const count = missing.reduce((sum, one) => sum + one.count, 0);
   return { shards, complete: Math.max(0, shards - count), missing: named, retried, hedged };
 }
@@ -47,28 +49,48 @@ export function coverageOf(
 /**
  * The shards that a content server says are not wholly in its answer. It may say wrong things: only shards that it was
  * asked for count, each once.
- * @param names the shards that it was asked for
+ * @param coverage what it says; undefined when no shard is missing
+ * @param places the shards that it was asked for
+ * @param names names of the shards by place
  */
-export function missingIn(value: unknown, field: string | undefined, names: readonly string[]): MissingShards {
-  const coverage = (value as Readonly<Record<string, Partial<Coverage> | undefined>> | undefined)?.[field ?? ''];
-  if (field === undefined || coverage === undefined) return NOTHING_MISSING;
+export function missingIn(
+  coverage: Partial<Coverage> | undefined,
+  places: readonly number[],
+  names: readonly string[],
+): MissingShards | undefined {
+  if (coverage === undefined) return undefined;
   const { shards = 0, complete = 0, missing = [] } = coverage;
-  const asked = new Set(names);
+  if (missing.length === 0 && complete >= shards) return undefined;
+  const asked = new Set(places.map((place) => names[place]));
   const named = missing.slice(0, MISSING_MAX).filter(({ shard }) => asked.delete(shard));
   // A server names some of the shards, and counts all.
-  const count = Math.min(names.length, Math.max(named.length, shards - complete));
-  return count === 0 ? NOTHING_MISSING : { named, count };
+  const count = Math.min(places.length, Math.max(named.length, shards - complete));
+  return count === 0 ? undefined : { named, count };
 }
 
-export const NOTHING_MISSING: MissingShards = { named: [], count: 0 };
+/** Names a missing shard for a reply context: `index@1.0.0/part-1 TIMED_OUT`. */
+export function missingName({ shard, lack }: MissingShard): string {
+  // Content servers may send other numbers.
+  return `${shard} ${LACK_NAMES.get(lack) ?? 'FAILED'}`;
+}
 
-/** Says which shards are missing and why: `part-1 TIMED_OUT (m2 did not answer), and 3 more`. */
-export function missingText(missing: readonly MissingShard[]): string {
+/**
+ * Says which shards are missing and why, the most telling reasons first:
+ * `part-7 FAILED (the file is damaged), part-1 TIMED_OUT (m2 did not answer in time), and 3 more`.
+ */
+export function missingText({ shards, complete, missing }: Coverage): string {
   const named = missing
+    .toSorted(byReason)
     .slice(0, SHARDS_NAMED_MAX)
-    .map(({ shard, lack, why }) => `${shard} ${LACK_NAMES[lack]}${why === '' ? '' : ` (${why})`}`);
-  const more = missing.length - named.length;
-  return `${named.join(', ')}${more > 0 ? `, and ${more} more` : ''}`;
+    .map((one) => `${missingName(one)}${one.why === '' ? '' : ` (${one.why})`}`);
+  const more = shards - complete - named.length;
+  if (more <= 0) return named.join(', ');
+  return named.length === 0 ? `${more} that the content servers do not name` : `${named.join(', ')}, and ${more} more`;
+}
+
+/** Orders missing shards by how much their reason tells an operator. */
+function byReason(a: MissingShard, b: MissingShard): number {
+  return TELLING.indexOf(a.lack) - TELLING.indexOf(b.lack) || Number(a.why === '') - Number(b.why === '');
 }
 
 /** Name of the field with the coverage in the result struct of a method; undefined when it has none. */
@@ -82,10 +104,12 @@ export function coverageFieldOf({ returns }: Method): string | undefined {
   )?.name;
 }
 
-const LACK_NAMES: Readonly<Record<Lack, string>> = {
-  1: 'NO_REPLICA',
-  2: 'TIMED_OUT',
-  3: 'FAILED',
-  4: 'OVERLOADED',
-  5: 'CUT_SHORT',
-};
+/** The most telling reasons first. */
+const LACK_NAMES: ReadonlyMap<number, string> = new Map([
+  [LACK.failed, 'FAILED'],
+  [LACK.overloaded, 'OVERLOADED'],
+  [LACK.timedOut, 'TIMED_OUT'],
+  [LACK.cutShort, 'CUT_SHORT'],
+  [LACK.noReplica, 'NO_REPLICA'],
+]);
+const TELLING: readonly number[] = [...LACK_NAMES.keys()];

@@ -2,21 +2,37 @@
 
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
-import { NO_REPLY_CONTEXT, withCall, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
+import {
+  NAMED_MISSING_MAX,
+  NO_REPLY_CONTEXT,
+  withCall,
+  type Call,
+  type CallSink,
+  type Reply,
+} from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { readArguments, shardsOfDocuments, withShards } from './arguments.ts';
-import { type Coverage, coverageFieldOf, coverageOf, missingIn, missingText, type MissingShards } from './coverage.ts';
+import {
+  type Coverage,
+  coverageFieldOf,
+  coverageOf,
+  missingIn,
+  missingName,
+  missingText,
+  type MissingShards,
+} from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
+import type { GatherTools } from './gather-tools.ts';
 import { REQUEST_BYTES_MAX, RESERVE_MS, RESERVE_SHARE } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
-import { type AnsweredScatter, type GatherTools, Scatter, type ScatterEnd } from './scatter.ts';
+import { type AnsweredScatter, Scatter, type ScatterEnd } from './scatter.ts';
 import type { ShardAnswer } from './shard-group.ts';
 import type { ServedIndex } from './shard-map.ts';
 
 /** Sends a call of a method with `katamari.gather` to the shards of an index version, and replies once. */
 export function gatherCall(tools: GatherTools, index: ServedIndex, method: Method, call: Call, sink: CallSink): void {
   try {
-    const { shards, minCoverage } = readArguments(method, call.args);
+    const { shards, minCoverage } = readArguments(method, call);
     const named = shards.length > 0 ? shards : shardsOfDocuments(method, call.args);
     const places = placesOf(index, named);
     const deadlineMs = reserved(call.deadlineMs, tools.clock.nowMs());
@@ -67,8 +83,11 @@ interface GatherFacts {
 }
 
 /** The shards that a call names, or all. @throws KatamariError bad_request for an unknown shard */
-export function placesOf({ id, names, placeOf }: ServedIndex, shards: readonly string[]): readonly number[] {
-  if (shards.length === 0) return names.map((_, place) => place);
+export function placesOf(
+  { id, names, places: all, placeOf }: ServedIndex,
+  shards: readonly string[],
+): readonly number[] {
+  if (shards.length === 0) return all;
   const places = new Set<number>();
   for (const shard of shards) {
     const place = placeOf.get(shard);
@@ -93,7 +112,7 @@ function finish(facts: GatherFacts, end: ScatterEnd, sink: CallSink): void {
   // A result of `first` that is not empty is the whole answer, so no shard is missing in it.
   const isFound = method.gather === 'first' && values.some((value) => !isEmptyResult(value));
   const missing = isFound ? [] : allMissing(index, end, coverageField);
-  facts.counts.missed(missing.flatMap(({ named }) => named));
+  facts.counts.missed(missing);
   const coverage = coverageOf(places.length, missing, end);
   requireCoverage(facts, coverage, answers.length > 0);
   const body = isAsItIs
@@ -107,17 +126,22 @@ export function replyOf(
   index: ServedIndex,
   answers: readonly ShardAnswer[],
   body: Uint8Array,
-  { shards, complete }: Coverage,
+  { shards, complete, missing }: Coverage,
 ): Reply {
-  const context = {
-    ...NO_REPLY_CONTEXT,
-    version: versionOf(index),
-    queueUs: answers.reduce((most, { queueUs }) => Math.max(most, queueUs), 0),
-    serviceUs: answers.reduce((most, { serviceUs }) => Math.max(most, serviceUs), 0),
-    coverage: { shards, complete },
-  };
+  let [queueUs, serviceUs] = [0, 0];
+  for (const answer of answers) {
+    queueUs = Math.max(queueUs, answer.queueUs);
+    serviceUs = Math.max(serviceUs, answer.serviceUs);
+  }
+  const { freeNow, queuedNow, resource } = NO_REPLY_CONTEXT;
+  const version = versionOf(index);
+  const named = missing.length === 0 ? NO_NAMES : missing.slice(0, NAMED_MISSING_MAX).map(missingName);
+  const coverage = { shards, complete, missing: named };
+  const context = { version, queueUs, serviceUs, freeNow, queuedNow, resource, coverage };
   return { isException: false, body, context };
 }
+
+const NO_NAMES: readonly string[] = [];
 
 /** The declared exception of a content server, as a reply of the index. */
 export function exceptionOf(index: ServedIndex, { isException, body, context }: Reply): Reply {
@@ -140,10 +164,10 @@ export function requireCoverage(
   hasAnswer: boolean,
 ): void {
   if (isEnough(minCoverage, coverage, hasAnswer)) return;
-  const { shards, complete, missing } = coverage;
+  const { shards, complete } = coverage;
   const why =
     `${complete} of ${shards} shards of ${index.id} are in the answer, and minCoverage is ${minCoverage}: ` +
-    `${missingText(missing)}. See katamari index status ${index.id.split('@')[0]}, or ask with a lower minCoverage`;
+    `${missingText(coverage)}. See katamari index status ${index.id.split('@')[0]}, or ask with a lower minCoverage`;
   throw new KatamariError('incomplete', why);
 }
 
@@ -161,24 +185,21 @@ function withCoverage(value: unknown, field: string | undefined, coverage: Cover
   return field === undefined ? value : { ...(value as object), [field]: coverage };
 }
 
-/** The shards that have not answered, and those that are not wholly in an answer. */
+/** The shards that have not answered, and those that are not wholly in an answer; empty for an answer of all. */
 export function allMissing(
   { names }: ServedIndex,
   { answers, missing }: AnsweredScatter,
   coverageField: string | undefined,
 ): readonly MissingShards[] {
-  const unanswered = { named: missing, count: missing.length };
-  if (coverageField === undefined) return [unanswered];
-  return [
-    unanswered,
-    ...answers.map(({ value, places }) =>
-      missingIn(
-        value,
-        coverageField,
-        places.map((place) => names[place] as string),
-      ),
-    ),
-  ];
+  const all: MissingShards[] = missing.length === 0 ? [] : [{ named: missing, count: missing.length }];
+  if (coverageField === undefined) return all;
+  for (const { value, places } of answers) {
+    const own = missingIn((value as CoveredResult | undefined)?.[coverageField], places, names);
+    if (own !== undefined) all.push(own);
+  }
+  return all;
 }
+
+type CoveredResult = Readonly<Record<string, Partial<Coverage> | undefined>>;
 
 const NAMES_SHOWN_MAX = 5;

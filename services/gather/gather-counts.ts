@@ -3,7 +3,7 @@
 
 import type { KatamariError } from '../../core/mod.ts';
 import type { CallSink, Reply } from '../../core/rpc/mod.ts';
-import { LACK, type MissingShard } from './coverage.ts';
+import { LACK, type MissingShards } from './coverage.ts';
 
 /**
  * How a gathered call ended.
@@ -54,11 +54,12 @@ export class GatherCounts {
   }
 
   /** Counts the shards that an answer misses. */
-  missed(shards: readonly MissingShard[]): void {
-    for (const { lack } of shards) {
-      const reason = REASONS.find(([, number]) => number === lack)?.[0];
-      if (reason !== undefined) this.missing[reason]++;
-    }
+  missed(missing: readonly MissingShards[]): void {
+    for (const { named } of missing)
+      for (const { lack } of named) {
+        const reason = REASONS.find(([, number]) => number === lack)?.[0];
+        if (reason !== undefined) this.missing[reason]++;
+      }
   }
 }
 

@@ -14,7 +14,7 @@ import { IndexCatalog, type IndexCatalogOptions } from './index-catalog.ts';
 import { IndexOffer, type IndexOfferOptions } from './index-offer.ts';
 import { RequestLatencies } from './latencies.ts';
 import { ReplicaWaits } from './replica-waits.ts';
-import type { GatherTools } from './scatter.ts';
+import type { GatherTools } from './gather-tools.ts';
 import { SearchOffer } from './search-offer.ts';
 import { ShardMap } from './shard-map.ts';
 import { StatisticsCache } from './statistics-cache.ts';

@@ -9,7 +9,7 @@ import { shardsOfDocuments } from './arguments.ts';
 import { CountedSink } from './gather-counts.ts';
 import { gatherCall } from './gather-call.ts';
 import { searchCall, shardOfCursor, takesStatistics } from './search-call.ts';
-import type { GatherTools } from './scatter.ts';
+import type { GatherTools } from './gather-tools.ts';
 import type { ServedIndex, ShardMap } from './shard-map.ts';
 
 export interface IndexOfferOptions {

@@ -2,60 +2,53 @@
 // second manager, and the usual time, against which managers are compared.
 
 /** The last times of one method. */
-class RecentTimes {
-  readonly #times: number[] = [];
+export class MethodLatencies {
+  readonly #times = new Float64Array(TIMES_KEPT);
+  readonly #sorted = new Float64Array(TIMES_KEPT);
   #next = 0;
+  #count = 0;
   #sinceSorted = Number.POSITIVE_INFINITY;
-  #p95Ms = 0;
-  #usualMs = 0;
 
   add(ms: number): void {
     this.#times[this.#next] = ms;
     this.#next = (this.#next + 1) % TIMES_KEPT;
+    if (this.#count < TIMES_KEPT) this.#count++;
     this.#sinceSorted++;
   }
 
   /** Undefined before there are enough of them, like usualMs. */
   p95Ms(): number | undefined {
-    return this.#sort() ? this.#p95Ms : undefined;
+    return this.#quantile(0.95);
   }
 
+  /** The time of a fast answer: a quarter of the answers are faster, also while half of the managers are slow. */
   usualMs(): number | undefined {
-    return this.#sort() ? this.#usualMs : undefined;
+    return this.#quantile(0.25);
   }
 
-  /** Returns false before there are enough times. */
-  #sort(): boolean {
-    if (this.#times.length < TIMES_MIN) return false;
-    if (this.#sinceSorted < SORT_EVERY) return true;
-    const sorted = [...this.#times].sort((a, b) => a - b);
-    this.#p95Ms = sorted[Math.floor(sorted.length * 0.95)] as number;
-    this.#usualMs = sorted[Math.floor(sorted.length * 0.25)] as number;
-    this.#sinceSorted = 0;
-    return true;
+  #quantile(share: number): number | undefined {
+    if (this.#count < TIMES_MIN) return undefined;
+    if (this.#sinceSorted >= SORT_EVERY) {
+      this.#sorted.set(this.#times);
+      this.#sorted.subarray(0, this.#count).sort();
+      this.#sinceSorted = 0;
+    }
+    return this.#sorted[Math.floor(this.#count * share)];
   }
 }
 
 export class RequestLatencies {
-  readonly #byMethod = new Map<string, RecentTimes>();
+  readonly #byMethod = new Map<string, MethodLatencies>();
 
-  add(key: string, ms: number): void {
+  of(indexVersion: string, method: string): MethodLatencies {
+    const key = `${indexVersion}.${method}`;
     let times = this.#byMethod.get(key);
     if (times === undefined) {
       // Versions come and go, so the oldest entry is dropped.
       if (this.#byMethod.size >= METHODS_MAX) this.#byMethod.delete(this.#byMethod.keys().next().value as string);
-      this.#byMethod.set(key, (times = new RecentTimes()));
+      this.#byMethod.set(key, (times = new MethodLatencies()));
     }
-    times.add(ms);
-  }
-
-  p95Ms(key: string): number | undefined {
-    return this.#byMethod.get(key)?.p95Ms();
-  }
-
-  /** The time of a fast answer: a quarter of the answers are faster, also while half of the managers are slow. */
-  usualMs(key: string): number | undefined {
-    return this.#byMethod.get(key)?.usualMs();
+    return times;
   }
 }
 

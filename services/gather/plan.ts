@@ -31,7 +31,7 @@ export function planRequests(
   const chosen = new Map<ShardServer, number[]>();
   const unplaced: number[] = [];
   for (const place of places) {
-    const holder = choose(holders[place] ?? [], turn, loads, nowMs, (one) => mayAsk(one, place));
+    const holder = choose(holders[place] ?? [], place, turn, loads, nowMs, mayAsk);
     if (holder === undefined) {
       unplaced.push(place);
       continue;
@@ -48,10 +48,11 @@ export function planRequests(
 /** The first holder in the order of the shard, unless another one is much less busy. Newcomers get few requests. */
 function choose(
   holders: readonly ShardServer[],
+  place: number,
   turn: number,
   loads: Map<ShardServer, number>,
   nowMs: number,
-  mayAsk: (holder: ShardServer) => boolean,
+  mayAsk: (holder: ShardServer, place: number) => boolean,
 ): ShardServer | undefined {
   let preferred: ShardServer | undefined;
   let best: ShardServer | undefined;
@@ -62,7 +63,7 @@ function choose(
       holder.slowness.restart();
       continue;
     }
-    if (!mayAsk(holder)) continue;
+    if (!mayAsk(holder, place)) continue;
     if (holder.allowance <= 0) {
       newcomer ??= holder;
       continue;
@@ -71,6 +72,7 @@ function choose(
     if (best === undefined || loadOf(holder, loads, nowMs) < loadOf(best, loads, nowMs)) best = holder;
   }
   if (preferred === undefined || best === undefined) return newcomer;
+  if (preferred === best) return best;
   return loadOf(preferred, loads, nowMs) > loadOf(best, loads, nowMs) * UNEVEN_LOAD_RATIO ? best : preferred;
 }
 

@@ -60,6 +60,7 @@ export class RawHit implements Hit {
 export interface RawFound {
   readonly total: bigint;
   readonly hits: readonly RawHit[];
+  /** Undefined when no shard is missing. */
   readonly coverage: Coverage | undefined;
   readonly hasCursor: boolean;
 }
@@ -80,8 +81,21 @@ export function readFound(method: Method, body: Uint8Array, sort: readonly SortK
 }
 
 /** The first `count` hits of all answers, in order. */
-export function bestHits(all: RawHit[], sort: readonly SortKey[], count: number): readonly RawHit[] {
-  return all.sort((a, b) => compareHits(a, b, sort)).slice(0, count);
+export function bestHits(answers: readonly RawFound[], sort: readonly SortKey[], count: number): readonly RawHit[] {
+  if (count === 0) return [];
+  const compare = (a: RawHit, b: RawHit): number => compareHits(a, b, sort);
+  const best: RawHit[] = [];
+  let last: RawHit | undefined;
+  for (const { hits } of answers) {
+    for (const hit of hits) {
+      // Most hits are behind the best ones, which costs one comparison.
+      if (last !== undefined && compare(hit, last) >= 0) continue;
+      if (best.push(hit) < count * 2) continue;
+      best.sort(compare).length = count;
+      last = best[count - 1];
+    }
+  }
+  return best.sort(compare).slice(0, count);
 }
 
 /** Encodes the result struct of a search. */
@@ -117,9 +131,16 @@ export function writeFound(
 
 /** The cursor behind a hit: the hit without its fields, as idl/search.thrift says. */
 export function cursorOf(method: Method, { bytes }: RawHit): string {
-  const { hit } = shapeOf(method);
-  const { shard, document, score, sortValues = [] } = decodeStruct(hit, bytes) as unknown as Hit;
-  return encodeStruct(hit, { shard, document, score, sortValues }).toString('base64url');
+  const { hitFields } = shapeOf(method);
+  const reader = new BinaryReader(bytes);
+  const parts: Buffer[] = [];
+  for (let start = 0, wire = reader.byte(); wire !== WIRE_OF_KIND.void; wire = reader.byte()) {
+    const id = reader.i16();
+    reader.skip(wire);
+    if (id !== hitFields.fields) parts.push(bytes.subarray(start, reader.position));
+    start = reader.position;
+  }
+  return Buffer.concat([...parts, STOP]).toString('base64url');
 }
 
 class FoundReader {
@@ -137,7 +158,7 @@ class FoundReader {
 
   read(): RawFound {
     const reader = this.#reader;
-    const { fields, coverage: coverageType } = this.#shape;
+    const { fields } = this.#shape;
     let total = 0n;
     let hits: readonly RawHit[] = [];
     let coverage: Coverage | undefined;
@@ -150,15 +171,34 @@ class FoundReader {
       if (id === fields.total && wire === WIRE_OF_KIND.i64) total = reader.i64();
       else if (id === fields.hits && wire === WIRE_OF_KIND.list) hits = this.#hits();
       else if (id === fields.coverage && wire === WIRE_OF_KIND.struct) {
-        const start = reader.position;
-        reader.skip(wire);
-        coverage = decodeStruct(coverageType, this.#bytes.subarray(start, reader.position)) as unknown as Coverage;
+        coverage = this.#coverage();
       } else if (id === fields.cursor && wire === WIRE_OF_KIND.string) {
         hasCursor = reader.nextSize() > 0;
         reader.skip(wire);
       } else reader.skip(wire);
     }
     return { total, hits, coverage, hasCursor };
+  }
+
+  /** Undefined when no shard is missing, as usual. */
+  #coverage(): Coverage | undefined {
+    const reader = this.#reader;
+    const { coverage, coverageFields } = this.#shape;
+    const start = reader.position;
+    let open = 0;
+    let named = 0;
+    for (let wire = reader.byte(); wire !== WIRE_OF_KIND.void; wire = reader.byte()) {
+      const id = reader.i16();
+      if (id === coverageFields.shards && wire === WIRE_OF_KIND.i32) open += reader.i32();
+      else if (id === coverageFields.complete && wire === WIRE_OF_KIND.i32) open -= reader.i32();
+      else {
+        const at = reader.position;
+        reader.skip(wire);
+        if (id === coverageFields.missing && wire === WIRE_OF_KIND.list) named = this.#bytes.readInt32BE(at + 1);
+      }
+    }
+    if (open <= 0 && named === 0) return undefined;
+    return decodeStruct(coverage, this.#bytes.subarray(start, reader.position)) as unknown as Coverage;
   }
 
   #hits(): readonly RawHit[] {
@@ -199,7 +239,8 @@ class FoundReader {
 
 interface FoundShape {
   readonly fields: Readonly<Record<'total' | 'hits' | 'coverage' | 'cursor', number>>;
-  readonly hitFields: Readonly<Record<'shard' | 'document' | 'score', number>>;
+  readonly hitFields: Readonly<Record<'shard' | 'document' | 'score' | 'fields', number>>;
+  readonly coverageFields: Readonly<Record<'shards' | 'complete' | 'missing', number>>;
   readonly hit: StructType;
   readonly coverage: StructType;
 }
@@ -212,8 +253,6 @@ function shapeOf(method: Method): FoundShape {
   if (known !== undefined) return known;
   const { returns, name } = method;
   const found = returns.kind === 'struct' ? returns.struct : undefined;
-  const idOf = (struct: StructType | undefined, field: string): number =>
-    struct?.fields.find((one) => one.name === field)?.id ?? 0;
   const typeOf = (field: string): Method['returns'] | undefined =>
     found?.fields.find((one) => one.name === field)?.type;
   const [hits, coverage] = [typeOf('hits'), typeOf('coverage')];
@@ -221,13 +260,9 @@ function shapeOf(method: Method): FoundShape {
     throw new KatamariError('internal', `The result of ${name} has no list of hits, or no coverage`);
   const hit = hits.element.struct;
   const shape: FoundShape = {
-    fields: {
-      total: idOf(found, 'total'),
-      hits: idOf(found, 'hits'),
-      coverage: idOf(found, 'coverage'),
-      cursor: idOf(found, 'cursor'),
-    },
-    hitFields: { shard: idOf(hit, 'shard'), document: idOf(hit, 'document'), score: idOf(hit, 'score') },
+    fields: idsOf(found, 'total', 'hits', 'coverage', 'cursor'),
+    hitFields: idsOf(hit, 'shard', 'document', 'score', 'fields'),
+    coverageFields: idsOf(coverage.struct, 'shards', 'complete', 'missing'),
     hit,
     coverage: coverage.struct,
   };
@@ -235,9 +270,16 @@ function shapeOf(method: Method): FoundShape {
   return shape;
 }
 
+/** Ids of fields by name; 0 for a field that the struct does not have. */
+function idsOf<Name extends string>(struct: StructType | undefined, ...names: Name[]): Record<Name, number> {
+  const ids = names.map((name) => [name, struct?.fields.find((one) => one.name === name)?.id ?? 0]);
+  return Object.fromEntries(ids) as Record<Name, number>;
+}
+
 function expectWire(found: number, expected: number, what: string): void {
   if (found !== expected) throw new WireError(`expected ${what}, got wire type ${found}`);
 }
 
+const STOP = Buffer.of(WIRE_OF_KIND.void);
 /** A hit without a byte of content takes memory for as many values. */
 const VALUES_PER_HIT = 4;

@@ -7,7 +7,7 @@ import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
-import { shardsOfDocuments, textArgument, withShards } from './arguments.ts';
+import { checkCoverage, shardsOfDocuments, textArgument, withShards, withStatistics } from './arguments.ts';
 import { coverageOf, type MissingShard, type MissingShards } from './coverage.ts';
 import {
   allMissing,
@@ -20,11 +20,12 @@ import {
   reserved,
   valueOf,
 } from './gather-call.ts';
+import type { GatherTools } from './gather-tools.ts';
 import type { SortKey } from './hit-order.ts';
 import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
 import { bestHits, cursorOf, readFound, writeFound, type RawFound } from './raw-hits.ts';
-import { type AnsweredScatter, type GatherTools, Scatter } from './scatter.ts';
+import { type AnsweredScatter, Scatter } from './scatter.ts';
 import type { ServedIndex } from './shard-map.ts';
 import type { Statistics } from './statistics-cache.ts';
 
@@ -79,7 +80,7 @@ class SearchCall {
     this.#sink = sink;
     this.#args = decodeStruct(this.#method.args, call.args) as unknown as GatheredSearch;
     const { shards = [], minCoverage = 1 } = this.#args;
-    this.#minCoverage = minCoverage;
+    this.#minCoverage = checkCoverage(call.minCoverage ?? minCoverage);
     this.#places = placesOf(index, shards);
     const named = shardsOfDocuments(this.#method, call.args);
     this.#searched = named.length > 0 ? placesOf(index, named) : this.#places;
@@ -90,18 +91,18 @@ class SearchCall {
     const { statistics, query, sort = [], shards = [] } = this.#args;
     const needsSums = sort.length === 0 || sort.some(({ field }) => field === SCORE_FIELD);
     if (!needsSums || (statistics?.size ?? 0) > 0) return this.#search(undefined);
-    const server = serverOf(this.#index);
-    const known = shards.length === 0 ? this.#tools.statistics.get(this.#index.manifest, server, query) : undefined;
+    const { manifest, server } = this.#index;
+    const known = shards.length === 0 ? this.#tools.statistics.get(manifest, server, query) : undefined;
     if (known !== undefined) return this.#search(known);
     this.#count((sums) => {
       const isWhole = this.#uncounted.length === 0;
-      if (isWhole && shards.length === 0) this.#tools.statistics.set(this.#index.manifest, server, query, sums);
+      if (isWhole && shards.length === 0) this.#tools.statistics.set(manifest, server, query, sums);
       this.#search(sums);
     });
   }
 
-  /** Adds up the statistics of the query. */
-  #count(onSums: (sums: Statistics) => void): void {
+  /** Adds up the statistics of the query. @param onSums gets the encoded map */
+  #count(onSums: (sums: Uint8Array) => void): void {
     const method = this.#statistics;
     if (method?.gather !== 'sum') {
       const why = `${this.#method.name} has katamari.gather "search", so its service needs a method statistics with "sum"`;
@@ -110,9 +111,10 @@ class SearchCall {
     const args = encodeStruct(method.args, { query: this.#args.query });
     this.#scatter(method, args, this.#places, (end) => {
       const { answers, missing } = end;
-      const coverage = coverageOf(this.#places.length, allMissing(this.#index, end, undefined), end);
+      const lost = allMissing(this.#index, end, undefined);
+      const coverage = coverageOf(this.#places.length, lost, end);
       // The answer misses the same shards, and counts them.
-      if (!isEnough(this.#minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(missing);
+      if (!isEnough(this.#minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(lost);
       requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
       this.#repeats = { retried: end.retried, hedged: end.hedged };
       const sums = mergeResults(
@@ -121,13 +123,13 @@ class SearchCall {
       ) as Statistics;
       checkStatistics(sums);
       this.#uncounted = missing;
-      onSums(sums);
+      onSums(encodeStruct(method.result, { success: sums }).subarray(FIELD_HEAD_BYTES, -1));
     });
   }
 
-  #search(sums: Statistics | undefined): void {
+  #search(sums: Uint8Array | undefined): void {
     const { args } = this.#call;
-    const withSums = sums === undefined ? args : withStatistics(this.#method.args, args, sums);
+    const withSums = sums === undefined ? args : withStatistics(this.#method, args, sums);
     this.#scatter(this.#method, withSums, this.#counted(), (end) => this.#merge(end));
   }
 
@@ -138,10 +140,13 @@ class SearchCall {
     return this.#searched.filter((place) => !uncounted.has(place));
   }
 
-  #notSearched(): MissingShards {
+  /** With the shards that were not searched. */
+  #missing(end: AnsweredScatter, coverageField: string | undefined): readonly MissingShards[] {
+    const missing = allMissing(this.#index, end, coverageField);
+    if (this.#uncounted.length === 0) return missing;
     const searched = new Set(this.#searched);
     const named = this.#uncounted.filter(({ shard }) => searched.has(this.#index.placeOf.get(shard) as number));
-    return { named, count: named.length };
+    return named.length === 0 ? missing : [...missing, { named, count: named.length }];
   }
 
   #scatter(
@@ -189,7 +194,7 @@ class SearchCall {
   #replyFirst(end: AnsweredScatter): void {
     const { answers } = end;
     const said = answers.find(({ value }) => !isEmptyResult(value)) ?? answers[0];
-    const missing = [...allMissing(this.#index, end, undefined), this.#notSearched()];
+    const missing = this.#missing(end, undefined);
     const coverage = coverageOf(this.#searched.length, missing, end);
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, said !== undefined);
     if (said !== undefined) this.#sink.reply(replyOf(this.#index, answers, said.body, coverage));
@@ -200,57 +205,34 @@ class SearchCall {
     const { answers } = end;
     if (this.#method.gather !== 'search') return this.#replyFirst(end);
     const found = answers.map(({ value }) => value as RawFound);
-    const missing = [...allMissing(this.#index, end, 'coverage'), this.#notSearched()];
+    const missing = this.#missing(end, 'coverage');
     const coverage = coverageOf(this.#searched.length, missing, {
       retried: end.retried + this.#repeats.retried,
       hedged: end.hedged + this.#repeats.hedged,
     });
-    this.#tools.counts.missed(missing.flatMap(({ named }) => named));
+    this.#tools.counts.missed(missing);
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
-    const all = found.flatMap(({ hits }) => hits);
-    const hits = bestHits(all, sort, count);
-    const hasMore = all.length > count || found.some(({ hasCursor }) => hasCursor);
+    const hits = bestHits(found, sort, count);
+    let [total, seen, hasMore] = [0n, 0, false];
+    for (const one of found) {
+      total += one.total;
+      seen += one.hits.length;
+      hasMore ||= one.hasCursor;
+    }
     const last = hits.at(-1);
-    const body = writeFound(this.#method, {
-      total: found.reduce((sum, { total }) => sum + total, 0n),
-      hits,
-      coverage,
-      cursor: hasMore && last !== undefined ? cursorOf(this.#method, last) : '',
-    });
+    const cursor = (hasMore || seen > count) && last !== undefined ? cursorOf(this.#method, last) : '';
+    const body = writeFound(this.#method, { total, hits, coverage, cursor });
     this.#sink.reply(replyOf(this.#index, answers, body, coverage));
   }
 }
 
-/** Adds the statistics to encoded arguments. Of a repeated field the last one counts. */
-function withStatistics(struct: StructType, args: Uint8Array, statistics: Statistics): Buffer {
-  let only = statisticsOnly.get(struct);
-  if (only === undefined) {
-    only = { ...struct, fields: struct.fields.filter(({ name }) => name === 'statistics') };
-    statisticsOnly.set(struct, only);
-  }
-  return Buffer.concat([args.subarray(0, -1), encodeStruct(only, { statistics })]);
-}
-
-/** The field alone, by struct of arguments: the coder of a struct is made once for each struct object. */
-const statisticsOnly = new WeakMap<StructType, StructType>();
-
-/** `Service@version` of each content server of the shards, which may count otherwise in other versions. */
-export function serverOf({ managers }: Pick<ServedIndex, 'managers'>): string {
-  const names = managers.map(({ offer: { details } }) => `${details.service}@${details.version}`);
-  return [...new Set(names)].sort().join(' ');
-}
-
 /** @throws KatamariError bad_request */
-function checkSearch({ count = 0, minCoverage = 1, statistics }: GatheredSearch): void {
+function checkSearch({ count = 0, statistics }: GatheredSearch): void {
   if (statistics !== undefined) checkStatistics(statistics);
   if (!(count >= 0 && count <= COUNT_MAX)) {
     const why = `count is ${count}, expected 0 to ${COUNT_MAX}; page with the cursor for more`;
     throw new KatamariError('bad_request', why, { notRun: true });
   }
-  if (!(minCoverage >= 0 && minCoverage <= 1))
-    throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`, {
-      notRun: true,
-    });
 }
 
 /** @throws KatamariError bad_request */
@@ -279,6 +261,7 @@ function hitStructOf({ returns }: Method): StructType | undefined {
   return hits?.kind === 'list' && hits.element.kind === 'struct' ? hits.element.struct : undefined;
 }
 
+const FIELD_HEAD_BYTES = 3;
 const SCORE_FIELD = '_score';
 /** An engine may count some numbers for each term, and some for each field. */
 const NUMBERS_PER_TERM = 8;

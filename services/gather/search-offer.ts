@@ -9,9 +9,9 @@ import { SHARDS_MAX, type Offer } from '../mesh/mod.ts';
 import { gatherCall } from './gather-call.ts';
 import { CountedSink } from './gather-counts.ts';
 import type { IndexOffer } from './index-offer.ts';
-import type { GatherTools } from './scatter.ts';
+import type { GatherTools } from './gather-tools.ts';
 import { searchCall } from './search-call.ts';
-import type { ServedIndex, ShardMap } from './shard-map.ts';
+import { serversText, type ServedIndex, type ShardMap } from './shard-map.ts';
 
 export interface SearchOfferOptions {
   /** Name of this process, which gathers. */
@@ -102,13 +102,17 @@ export class SearchOffer implements Offer {
       const now = this.#union(offers);
       return now.manifest === manifest ? now : undefined;
     };
+    const managers = [...new Set(views.flatMap((view) => view.managers))];
     return {
       id: views.map(({ id }) => id).join(', '),
       manifest,
       names,
+      places: names.map((_, place) => place),
       placeOf: new Map(names.map((name, place) => [name, place])),
       holders: views.flatMap(({ holders }) => holders),
-      managers: [...new Set(views.flatMap(({ managers }) => managers))],
+      failures: new Map(views.flatMap(({ failures }) => [...failures])),
+      managers,
+      server: serversText(managers),
       again,
     };
   }

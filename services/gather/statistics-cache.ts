@@ -6,19 +6,20 @@ import { LRUCache } from 'lru-cache';
 export type Statistics = ReadonlyMap<string, bigint>;
 
 export class StatisticsCache {
-  readonly #sums = new LRUCache<string, Statistics>({
+  /** Encoded in strict binary, as `encodeStatistics` does. */
+  readonly #sums = new LRUCache<string, Uint8Array>({
     maxSize: BYTES_MAX,
-    sizeCalculation: (sums, key) =>
-      key.length * 2 + [...sums.keys()].reduce((sum, { length }) => sum + length * 2 + 64, 64),
+    sizeCalculation: (sums, key) => key.length * 2 + sums.length + ENTRY_BYTES,
   });
 
   /** @param server `Service@version` of the content server; another version may count differently */
-  get(manifest: string, server: string, query: string): Statistics | undefined {
+  get(manifest: string, server: string, query: string): Uint8Array | undefined {
     return this.#sums.get(keyOf(manifest, server, query));
   }
 
-  set(manifest: string, server: string, query: string, sums: Statistics): void {
-    this.#sums.set(keyOf(manifest, server, query), sums);
+  set(manifest: string, server: string, query: string, sums: Uint8Array): void {
+    // A slice of a shared buffer would keep all of it.
+    this.#sums.set(keyOf(manifest, server, query), new Uint8Array(sums));
   }
 }
 
@@ -27,3 +28,5 @@ function keyOf(manifest: string, server: string, query: string): string {
 }
 
 const BYTES_MAX = 8 * 1024 * 1024;
+/** About what an entry takes beside its key and its bytes. */
+const ENTRY_BYTES = 256;

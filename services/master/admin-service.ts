@@ -24,7 +24,9 @@ import { AdminGuard, refused, type AdminContext, type AdminMethod, type TokenArg
 import { accessHandlers, type AccessActions, type ExplainedAccess } from './access-handlers.ts';
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';
-import { indexMethods, type IndexActions } from './index-admin.ts';
+import type { IndexActions } from './index-actions.ts';
+import { indexMethods } from './index-admin.ts';
+import { checkRoute, checkRouteVersions, type KnownVersions } from './route-check.ts';
 
 export interface AdminActions {
   /** Returns the status of the whole mesh: all known processes and the pools of every manager. */
@@ -43,6 +45,8 @@ export interface AdminActions {
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
   readonly routes: () => Routes;
   readonly setRoute: (service: string, route: Route) => Promise<void>;
+  /** The versions of a service that run, or that managers are to run, as far as this process knows. */
+  readonly versionsOf: (service: string) => readonly string[];
   readonly access: AccessActions;
   readonly indices: IndexActions;
 }
@@ -78,6 +82,8 @@ interface ManagerArgs extends TokenArgs {
 
 interface RouteArgs extends TokenArgs {
   readonly route: { readonly serviceName: string; readonly weights: ReadonlyMap<string, number> };
+  /** Also with versions that do not exist. */
+  readonly force: boolean;
 }
 
 interface PolicyArgs extends TokenArgs {
@@ -240,13 +246,14 @@ function methodsOf(options: AdminOptions): Readonly<Record<string, AdminMethod>>
     setRoute: {
       scope: 'operate',
       subject: ({ route }: RouteArgs) => route.serviceName,
-      act: async ({ route }: RouteArgs, { note }) => {
+      act: async ({ route, force }: RouteArgs, { note }) => {
         const { serviceName } = route;
         const weights = Object.fromEntries(route.weights);
         const weightsNow = (): unknown => actions.routes().get(serviceName)?.weights ?? null;
         const before = weightsNow();
         note(before, weights);
         checkRoute(serviceName, weights);
+        if (!force) checkRouteVersions(serviceName, weights, await knownVersions(actions, serviceName));
         await actions.setRoute(serviceName, { weights });
         note(before, weightsNow());
       },
@@ -410,21 +417,12 @@ async function configuredElsewhere(
   );
 }
 
-function checkRoute(service: string, weights: Readonly<Record<string, number>>): void {
-  // The name becomes part of a Consul key.
-  if (!/^[A-Za-z_][\w.]{0,199}$/.test(service))
-    throw refused('invalid', `"${service}" cannot be the name of a service, expected one such as Calculator`);
-  const shares = Object.entries(weights);
-  if (shares.length > VERSIONS_MAX)
-    throw refused('invalid', `the route has ${shares.length} versions, limit is ${VERSIONS_MAX}`);
-  const wrong = shares.find(([, share]) => share < 0);
-  if (wrong !== undefined)
-    throw refused('invalid', `the weight of version ${wrong[0]} is ${wrong[1]}, expected 0 or more`);
-  if (shares.length > 0 && shares.every(([, share]) => share === 0))
-    throw refused(
-      'invalid',
-      `the weights of ${service} are all 0, expected one above 0. Without weights, versions share the calls by their number of resources`,
-    );
+/** The versions of a service or of an index that exist. @throws ConsulError */
+async function knownVersions({ deployments, indices, versionsOf }: AdminActions, name: string): Promise<KnownVersions> {
+  const [deployed, records] = await Promise.all([deployments.list(), indices.store.list()]);
+  const added = records.filter((one) => one.name === name).map(({ version }) => version);
+  const own = deployed.filter(({ service }) => service === name).map(({ version }) => version);
+  return { versions: [...added, ...own, ...versionsOf(name)], isIndex: added.length > 0 };
 }
 
 /** Rejects with `timeout` at the deadline of the caller. The work continues. */
@@ -437,8 +435,6 @@ function withDeadline<T>(work: Promise<T>, leftMs: number, clock: Clock): Promis
   });
 }
 
-/** Limit of versions in one route. */
-const VERSIONS_MAX = 1_000;
 const TIMEOUT_MS_MAX = 3_600_000;
 /** Roles of one token. */
 const ROLES_MAX = 100;

@@ -229,15 +229,29 @@ class ShardPlacer {
   #balance(indices: readonly IndexToPlace[], holders: ReadonlyMap<string, readonly Holder[][]>): void {
     const byLoad = this.#bins.filter(({ manager }) => !manager.isDrained).sort((a, b) => loadOf(a) - loadOf(b));
     // Moves that have begun go on.
-    for (const hasBegun of [true, false]) {
-      for (const to of byLoad) {
-        if (to.getting > 0) continue;
-        for (const from of byLoad.toReversed()) {
-          if (loadOf(from) <= loadOf(to) * UNEVEN_RATIO) break;
-          if (this.#moveOne(indices, holders, from, to, hasBegun)) break;
-        }
+    this.#moveAll(indices, holders, byLoad, true);
+    // A move changes loads, so that another one may be due. Each manager gets one shard at most, so this ends.
+    while (this.#moveAll(indices, holders, byLoad, false));
+  }
+
+  /** Returns whether a shard moves. */
+  #moveAll(
+    indices: readonly IndexToPlace[],
+    holders: ReadonlyMap<string, readonly Holder[][]>,
+    byLoad: readonly Holder[],
+    hasBegun: boolean,
+  ): boolean {
+    let isMoving = false;
+    for (const to of byLoad) {
+      if (to.getting > 0) continue;
+      for (const from of byLoad.toReversed()) {
+        if (loadOf(from) <= loadOf(to) * UNEVEN_RATIO) break;
+        if (!this.#moveOne(indices, holders, from, to, hasBegun)) continue;
+        isMoving = true;
+        break;
       }
     }
+    return isMoving;
   }
 
   #moveOne(
@@ -256,7 +270,7 @@ class ShardPlacer {
         const bytes = index.shardBytes[place] as number;
         const gain = loadOf(from) - (to.bytes + bytes) / to.manager.capacity;
         // `from` must stay fuller than `to`, or the next pass would undo the move.
-        if (gain <= bytes / from.manager.capacity || own.length > index.replicas || own.includes(to)) continue;
+        if (gain < bytes / from.manager.capacity || own.length > index.replicas || own.includes(to)) continue;
         if (own.some((bin) => bin !== from && bin.machine === to.machine)) continue;
         if (to.freeBytes < bytes || this.#input.isAvoided(to.manager.name, index.id, place)) continue;
         this.#give(to, index, place, false);

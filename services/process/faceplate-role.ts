@@ -82,6 +82,10 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       setTimeoutMs: (timeoutMs) => shared.setTimeoutMs(timeoutMs),
       routes: () => shared.routes,
       setRoute: (service, route) => shared.setRoute(service, route),
+      versionsOf: (name) => [
+        ...base.router.pools().flatMap(({ details }) => (details.service === name ? [details.version] : [])),
+        ...offers.deployed().flatMap(({ service, version }) => (service === name ? [version] : [])),
+      ],
       access: accessActionsOf(base),
       indices: actions,
     },

@@ -2,6 +2,7 @@
 // in time that says which shards are not in it, and everybody else the error `incomplete`. No answer has wrong scores.
 // The mesh is a process of its own, with content servers that wait where a file tells them to.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { connect, type CallOptions, type ClientReplyInfo, type Mesh } from '../../client/mod.ts';
 import { buildShards } from '../../content-servers/text/mod.ts';
 import { consulClient } from '../../services/consul/mod.ts';
 import { documentSigner } from '../../services/mesh/mod.ts';
@@ -9,6 +10,7 @@ import { writeMapFile, type Pair } from '../kit/content/map-file-writer.ts';
 import { addIndex } from '../kit/mesh/index-source.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { fixture, work, type JsonRpcAnswer } from '../kit/mesh/mesh.ts';
+import { refusalOf } from '../kit/tools/rejection.ts';
 import { until } from '../kit/tools/wait.ts';
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -33,6 +35,12 @@ interface Found {
   readonly coverage: Coverage;
 }
 
+/** What the tests call with the TypeScript client. */
+type TextCalls = {
+  count: (args: { query: string; minCoverage?: number }, options?: CallOptions) => Promise<bigint>;
+  statistics: (args: { query: string }, options?: CallOptions) => Promise<Map<string, number>>;
+};
+
 const TIMED_OUT = 'TIMED_OUT';
 const FAST = ['part-00000', 'part-00001'];
 const SLOW = ['part-00002', 'part-00003'];
@@ -40,6 +48,7 @@ const DOCUMENTS = 120;
 const AT_ONCE = 3;
 let folder: string;
 let mesh: MeshProcess;
+let caller: Mesh;
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-coverage-'));
@@ -65,7 +74,11 @@ beforeAll(async () => {
   mesh = await startMeshProcess({
     directory: folder,
     settings: { timeout: '2s' },
-    deployments: [work(engine('TextSearch')), work(engine('MapFileLookup'))],
+    deployments: [
+      work(engine('TextSearch')),
+      work(engine('MapFileLookup')),
+      work({ service: 'Librarian', command: fixture('librarian.ts'), count: 1 }),
+    ],
   });
   const secret = readFileSync(path.join(folder, 'data/link-secret'), 'utf8').trim();
   const signer = documentSigner('test', () => [secret]);
@@ -78,8 +91,10 @@ beforeAll(async () => {
   await until('the texts', async () => (await mesh.call('texts.count', { query: 'rabbit' })).result === DOCUMENTS);
   await until('the maps', async () => (await mesh.call('maps.get', { key: key('all') })).result !== undefined);
   await untilComplete();
+  caller = connect({ addresses: mesh.addresses.thrift });
 }, 120_000);
 afterAll(async () => {
+  caller.close();
   await mesh.end();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -87,6 +102,11 @@ afterAll(async () => {
 /** A copy that is late may be replaced. With all of them, each shard is asked for in a request of its own. */
 async function untilComplete(): Promise<void> {
   await until('every copy', async () => (await mesh.status()).pools.every(({ alive, wanted }) => alive === wanted));
+}
+
+/** A copy that is late stays busy for longer than its call. */
+async function untilFree(): Promise<void> {
+  await until('free copies', async () => (await mesh.status()).pools.every(({ free, wanted }) => free === wanted));
 }
 
 const key = (text: string): string => Buffer.from(text).toString('base64');
@@ -104,6 +124,7 @@ const fast = (index: string): string[] => FAST.map((name) => `${index}@1.0.0/${n
 const timedOut = (index: string): object[] =>
   SLOW.map((name) => expect.objectContaining({ shard: `${index}@1.0.0/${name}`, lack: TIMED_OUT }));
 const half = (index: string): object => expect.objectContaining({ shards: 4, complete: 2, missing: timedOut(index) });
+const missingSlow = SLOW.map((name) => ({ shard: `texts@1.0.0/${name}`, lack: 'TIMED_OUT' }));
 const header = ({ headers }: JsonRpcAnswer): string | null => headers.get('katamari-coverage');
 
 function makeSlow(): void {
@@ -134,21 +155,57 @@ describe('With two of four shards slower than the deadline', () => {
     const counted = await mesh.call('texts.count', { query: 'rabbit', minCoverage: 0.5 });
     const alone = await mesh.call('texts.count', { query: 'rabbit', shards: fast('texts') });
     expect([counted.result, header(counted)]).toEqual([alone.result, '2/4']);
+    expect(counted.headers.get('katamari-missing')).toBe(
+      missingSlow.map(({ shard }) => `${shard} TIMED_OUT`).join(', '),
+    );
     const looked = await mesh.call('maps.get', { key: key('all'), minCoverage: 0.5 });
     expect(header(looked)).toBe('2/4');
     expect(looked.result).toEqual({
       entries: fast('maps').map((shard, at) => ({ shard, key: key('all'), value: key(`value ${at}`) })),
       coverage: half('maps'),
     });
+    await untilFree();
     const many = await mesh.call('maps.getMany', { keys: [key('only 1'), key('only 2')], minCoverage: 0.5 });
     expect(many.result).toMatchObject({ entries: [{ key: key('only 1') }], coverage: half('maps') });
     const ids = [...fast('texts'), ...SLOW.map((name) => `texts@1.0.0/${name}`)].map((shard) => ({
       shard,
       document: 1,
     }));
+    await untilFree();
     const read = await mesh.call('texts.documents', { ids, minCoverage: 0.5 });
     expect(header(read)).toBe('2/4');
     expect((read.result as { id: object }[]).map(({ id }) => id)).toEqual(ids.slice(0, 2));
+  });
+
+  test('the TypeScript client tells its caller, whatever the result type', async () => {
+    const texts = caller.service<TextCalls>('texts');
+    const infos: ClientReplyInfo[] = [];
+    const onReply = (info: ClientReplyInfo): unknown => infos.push(info);
+    const counted = await texts.count({ query: 'rabbit', minCoverage: 0.5 }, { onReply });
+    expect(counted).toBe(BigInt(DOCUMENTS / 2));
+    const coverage = { shards: 4, complete: 2, missing: missingSlow };
+    expect(infos).toEqual([{ version: '1.0.0', coverage, tries: 1, address: mesh.addresses.thrift }]);
+  });
+
+  test('a method without minCoverage is asked for it beside the arguments, which precedes the parameter', async () => {
+    const query = 'rabbit';
+    const half = { 'katamari-min-coverage': '0.5' };
+    const asked = await mesh.call('texts.statistics', { query }, half);
+    const alone = await mesh.call('texts.statistics', { query, shards: fast('texts') });
+    expect([asked.result, header(asked)]).toEqual([alone.result, '2/4']);
+    const { headers } = await mesh.call('texts.count', { query, minCoverage: 1 }, half);
+    expect(headers.get('katamari-coverage')).toBe('2/4');
+    const texts = caller.service<TextCalls>('texts', { minCoverage: 0.5, i64: 'number' });
+    expect(await texts.statistics({ query })).toEqual(new Map(Object.entries(alone.result as object)));
+    const error = await refusalOf(texts.statistics({ query }, { minCoverage: 0.75 }));
+    expect(error.code).toBe('incomplete');
+  });
+
+  test('ctx.call tells the handler that calls', async () => {
+    const params = { index: 'texts', query: 'rabbit', minCoverage: 0.5 };
+    const { result } = await mesh.call('Librarian.replyOfCount', params);
+    const coverage = { shards: 4, complete: 2, missing: missingSlow };
+    expect(JSON.parse(String(result))).toEqual([DOCUMENTS / 2, { version: '1.0.0', coverage }]);
   });
 
   test('a search in several indices that allows it says the same', async () => {
@@ -156,6 +213,7 @@ describe('With two of four shards slower than the deadline', () => {
     const found = await search('KatamariSearch', params);
     expect(found.coverage).toEqual(half('texts'));
     expect(hitsOf(found)).toEqual(hitsOf(await search('texts', { query: 'hole OR tea', shards: fast('texts') })));
+    await untilFree();
     const counted = await mesh.call('KatamariSearch.count', params);
     expect(header(counted)).toBe('2/4');
   });
@@ -167,18 +225,19 @@ describe('With two of four shards slower than the deadline', () => {
       ...fast(index).slice(0, 1),
       ...SLOW.map((name) => `${index}@1.0.0/${name}`),
     ]);
+    // Each asks for something else: a request that has cost two copies is refused.
     const calls: readonly (readonly [method: string, params: object, missing: readonly string[]])[] = [
       ['texts.search', { query: 'king', shards: texts }, SLOW],
-      ['texts.search', { query: 'king', shards: texts, minCoverage: 0.75 }, SLOW],
-      ['texts.search', { query: 'king', shards: texts, sort: [{ field: 'id' }] }, SLOW],
-      ['texts.search', { query: 'king' }, []],
-      ['KatamariSearch.search', { indices: ['texts'], query: 'king' }, []],
-      ['texts.statistics', { query: 'king', shards: texts }, SLOW],
-      ['texts.count', { query: 'king', shards: texts }, SLOW],
+      ['texts.search', { query: 'queen', shards: texts, minCoverage: 0.75 }, SLOW],
+      ['texts.search', { query: 'king OR queen', shards: texts, sort: [{ field: 'id' }] }, SLOW],
+      ['texts.search', { query: 'queen OR tea' }, []],
+      ['KatamariSearch.search', { indices: ['texts'], query: 'king OR tea' }, []],
+      ['texts.statistics', { query: 'king AND queen', shards: texts }, SLOW],
+      ['texts.count', { query: 'tea', shards: texts }, SLOW],
       ['texts.documents', { ids }, SLOW.slice(0, 1)],
-      ['texts.explain', { query: 'king', id: ids[0] }, []],
-      ['maps.get', { key: key('all'), shards: maps }, SLOW],
-      ['maps.getMany', { keys: [key('all')], shards: maps }, SLOW],
+      ['texts.explain', { query: 'rabbit AND king', id: ids[0] }, []],
+      ['maps.get', { key: key('only 2'), shards: maps }, SLOW],
+      ['maps.getMany', { keys: [key('only 3')], shards: maps }, SLOW],
     ];
     // Not all at once: the copies must not run out of places.
     const ask = ([method, params]: (typeof calls)[number]): Promise<JsonRpcAnswer> => mesh.call(method, params);

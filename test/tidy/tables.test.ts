@@ -61,11 +61,13 @@ describe('The contexts in field 32767', () => {
     identity: identityOf('billing', 'mtls', ['finance', 'eu']),
     attempt: 2,
     doNotQueue: true,
+    minCoverage: 0.9,
   });
   const identityFields = { identityName: 'billing', identityRoles: ['finance', 'eu'], identityHow: 'mtls' };
   const { service, version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue } = call;
+  const { minCoverage } = call;
   const headerBytes = new Map(Object.entries(call.headers).map((pair) => [Buffer.from(pair[0]), Buffer.from(pair[1])]));
-  const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue };
+  const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue, minCoverage };
 
   test('are written with every field of struct CallContext', () => {
     const bytes = writeCallContext(call, 1_500_000, 86_400_000.5);
@@ -115,7 +117,7 @@ describe('The contexts in field 32767', () => {
     freeNow: 2,
     queuedNow: 5,
     resource: 'Ranker@1.2.3/1',
-    coverage: { shards: 40, complete: 39 },
+    coverage: { shards: 40, complete: 39, missing: ['wiki@1.0.0/part-00007 TIMED_OUT'] },
   };
   const error = new KatamariError('overloaded', 'x', {
     retryAfterMs: 250,
@@ -125,7 +127,7 @@ describe('The contexts in field 32767', () => {
   });
   const told = { retryAfterMs: 250, stage: 2, notRun: true, isSuspect: true };
   const { coverage, ...plain } = reply;
-  const shards = { shards: coverage?.shards, completeShards: coverage?.complete };
+  const shards = { shards: coverage?.shards, completeShards: coverage?.complete, missingShards: coverage?.missing };
   const replyFields = { ...plain, ...shards, errorCode: 2, ...told, retire: true };
 
   test('are written with every field of struct ReplyContext', () => {

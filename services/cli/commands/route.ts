@@ -12,6 +12,8 @@ import { aliveColor } from './status.ts';
 
 export interface RouteOptions extends ClientOptions {
   readonly reset?: boolean | undefined;
+  /** Also with versions that do not exist yet. */
+  readonly force?: boolean | undefined;
   readonly json?: boolean | undefined;
 }
 
@@ -38,7 +40,7 @@ export async function runRoute(
     throw new ExitError(EXIT.usage, 'Found both shares and --reset, expected one of them');
   const client = connect(context, options);
   if (options.reset === true) await client.setRoute(service, {});
-  else if (weights !== undefined) await client.setRoute(service, weights);
+  else if (weights !== undefined) await client.setRoute(service, weights, options.force === true);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
   const ofIndex = await indexLines(client, status, service, route);

@@ -42,6 +42,8 @@ export interface RpcAnswer {
   readonly timing: string;
   /** Header `katamari-coverage`: `39/40`; '' without one. */
   readonly coverage: string;
+  /** Header `katamari-missing`; '' without one. */
+  readonly missing: string;
 }
 
 /** The IDL of a service as the mesh sends it. */
@@ -176,9 +178,16 @@ export class AdminClient {
     return this.#admin('getRoutes', {}) as Promise<ServiceRoute[]>;
   }
 
-  /** Sets the route of a service. Without weights, the route of the configuration applies again. */
-  async setRoute(serviceName: string, weights: Readonly<Record<string, number>>): Promise<void> {
-    await this.#admin('setRoute', { route: { serviceName, weights } });
+  /**
+   * Sets the route of a service. Without weights, the route of the configuration applies again.
+   * @param force also with versions that do not exist
+   */
+  async setRoute(
+    serviceName: string,
+    weights: Readonly<Record<string, number>>,
+    force: boolean = false,
+  ): Promise<void> {
+    await this.#admin('setRoute', { route: { serviceName, weights }, force });
   }
 
   /** Creates an admin token and returns its value. The mesh does not keep it. */
@@ -248,6 +257,7 @@ export class AdminClient {
       version: response.headers.get('katamari-version') ?? '',
       timing: response.headers.get('server-timing') ?? '',
       coverage: response.headers.get('katamari-coverage') ?? '',
+      missing: response.headers.get('katamari-missing') ?? '',
     };
   }
 

@@ -10,8 +10,10 @@ export async function inspect(source: string, reader: ShardSource): Promise<Sour
   const warnings: string[] = [];
   const empty = shards.filter(({ bytes }) => bytes === 0).map(({ name }) => name);
   if (empty.length > 0) warnings.push(`${some(empty)}: without a byte; a content server may refuse an empty shard`);
-  const youngest = youngestStamp(shards.flatMap(({ files }) => files.map(({ stamp }) => stamp)));
-  if (source.startsWith('file:') && Date.now() - youngest < YOUNG_MS)
+  const youngestMs = youngestStamp(shards.flatMap(({ files }) => files.map(({ stamp }) => stamp)));
+  const mayBeWritten = reader.finishedAtMs !== undefined && Date.now() - youngestMs < YOUNG_MS;
+  // A file that is younger than the mark was written after it.
+  if (mayBeWritten && youngestMs > ((await reader.finishedAtMs?.(source)) ?? 0))
     warnings.push('files have changed in the last seconds; a shard that is still written cannot be fetched');
   return { shards: shards.map(({ name, bytes, digest }) => ({ name, bytes, digest })), warnings };
 }

@@ -32,6 +32,11 @@ export interface ShardSource {
   readonly listsDigests?: boolean;
   /** Lists the shards of a source: each folder or file in it is one. In any order; names are not checked. */
   listShards(source: string): Promise<readonly FoundShard[]>;
+  /**
+   * When the writer of a source has marked it as finished, as Unix time in ms; undefined without a mark. Sources whose
+   * files appear at once, when they are whole, have no such method.
+   */
+  finishedAtMs?(source: string): Promise<number | undefined>;
   /** Lists the files of one shard, in any order. @param shard URL of the shard */
   listFiles(shard: string): Promise<readonly ListedFile[]>;
   /** Opens a file at a position. @param shard URL of the shard */
@@ -51,11 +56,3 @@ export class SourceError extends Error {
     this.canPass = canPass;
   }
 }
-
-/** Entries of a source that are no shards: hidden ones, the list of an HTTP source, and the mark of Hadoop jobs. */
-export function isNoShard(name: string): boolean {
-  return name.startsWith('.') || name === SHARDS_JSON || name === '_SUCCESS';
-}
-
-/** Lists the shards of an HTTP source, beside the shards. */
-export const SHARDS_JSON: string = 'shards.json';

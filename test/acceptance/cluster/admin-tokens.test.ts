@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { auditFiles, readHead, verifyChain } from '../../../services/audit/mod.ts';
 import { keysOf } from '../../../services/mesh/mod.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
 import { jsonRpc } from '../../kit/mesh/mesh.ts';
 import { runKatamari, type RunResult } from '../../kit/tools/run.ts';
@@ -18,6 +19,7 @@ const BUSY_MS = 120_000;
 const SECRET = 'hunter2-hunter2';
 
 let cluster: Cluster;
+reportFailures(() => cluster);
 let one: ClusterProcess;
 let two: ClusterProcess;
 beforeAll(async () => {
@@ -280,9 +282,9 @@ describe('The audit log', () => {
       expect((await ask(one, ann, 'deploy', { deployment })).code).toBe('ok');
       const scale = { serviceName: service, version: later.version, count: 1 };
       expect((await ask(one, ann, 'scale', scale)).code).toBe('ok');
-      expect((await ask(one, ann, 'setRoute', { route: { serviceName: service, weights: { '1.0.0': 5 } } })).code).toBe(
-        'ok',
-      );
+      const route = { serviceName: service, weights: { '1.0.0': 5 } };
+      expect((await ask(one, ann, 'setRoute', { route })).code).toBe('unknown_name');
+      expect((await ask(one, ann, 'setRoute', { route, force: true })).code).toBe('ok');
       expect((await ask(one, ann, 'setSettings', { settings: { timeoutMs: 9_999 } })).code).toBe('ok');
       expect((await ask(one, ann, 'setSettings', { settings: {} })).code).toBe('ok');
       expect((await ask(one, ann, 'setSettings', { settings: { timeoutMs: -1 } })).code).toBe('invalid');
@@ -300,6 +302,7 @@ describe('The audit log', () => {
         ['deploy', id, 'done', undefined],
         ['deploy', id, 'unchanged', undefined],
         ['scale', id, 'done', undefined],
+        ['setRoute', service, 'refused', 'unknown_name'],
         ['setRoute', service, 'done', undefined],
         ['setSettings', 'settings', 'done', undefined],
         ['setSettings', 'settings', 'done', undefined],

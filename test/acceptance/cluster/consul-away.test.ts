@@ -10,6 +10,7 @@ import { untilRegistered } from '../../kit/cluster/registrations.ts';
 import { callsLine, leadOf, poolsOf, seconds, untilSpread, withoutSignature } from '../../kit/cluster/view.ts';
 import { sleep } from '../../../core/mod.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { isAlive } from '../../kit/mesh/mesh.ts';
 import { until } from '../../kit/tools/wait.ts';
 
@@ -23,6 +24,7 @@ const SPREAD = { 'manager-1': 2, 'manager-2': 2, 'manager-3': 2 };
 const SERVERS = [0, 1, 2];
 
 let cluster: Cluster;
+reportFailures(() => cluster);
 let callers: ClusterCallers;
 
 beforeAll(async () => {

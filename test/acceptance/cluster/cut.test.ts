@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers, type CallRecord } from '../../kit/cluster/callers.ts';
 import { callsLine, seconds, untilSpread } from '../../kit/cluster/view.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { sleep } from '../../../core/mod.ts';
 import type { Ways } from '../../kit/cluster/namespaces.ts';
 import { until } from '../../kit/tools/wait.ts';
@@ -22,6 +23,7 @@ const FACEPLATE = 'faceplate-1';
 const MANAGER = 'manager-1';
 
 let cluster: Cluster;
+reportFailures(() => cluster);
 let callers: ClusterCallers;
 
 beforeAll(async () => {

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sleep } from '../../../core/mod.ts';
 import { ClientCallers } from '../../kit/cluster/client-callers.ts';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { IndexOperator, type AddedVersion } from '../../kit/cluster/index-operator.ts';
 import { holdingsOf } from '../../kit/cluster/index-view.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
@@ -30,6 +31,7 @@ const BROKEN_MS = sized(300_000, 12_000);
 
 let folder: string;
 let cluster: Cluster;
+reportFailures(() => cluster);
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-fetching-'));

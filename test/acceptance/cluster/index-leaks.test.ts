@@ -7,6 +7,7 @@ import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { IndexOperator, type AddedVersion } from '../../kit/cluster/index-operator.ts';
 import { holdingsOf } from '../../kit/cluster/index-view.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
@@ -29,6 +30,7 @@ const HEAP_MORE_MAX = sized(2, 6) * 1024 * 1024;
 
 let folder: string;
 let cluster: Cluster;
+reportFailures(() => cluster);
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-leaks-'));

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { AnyService } from '../../../client/mod.ts';
 import { ClientCallers } from '../../kit/cluster/client-callers.ts';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { IndexOperator } from '../../kit/cluster/index-operator.ts';
 import { holdingsOf, servedOf } from '../../kit/cluster/index-view.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
@@ -29,6 +30,7 @@ const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 
 let folder: string;
 let cluster: Cluster;
+reportFailures(() => cluster);
 let wiki: IndexOperator;
 /** Documents that have each word. */
 let counts: Readonly<Record<string, number>>;

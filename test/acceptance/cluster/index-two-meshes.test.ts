@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ClientCallers } from '../../kit/cluster/client-callers.ts';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { seconds } from '../../kit/cluster/view.ts';
 import { sized } from '../../kit/cluster/whole-tests.ts';
 import { writeWords } from '../../kit/mesh/index-source.ts';
@@ -27,6 +28,7 @@ type OneMesh = (typeof MESHES)[number];
 
 let folder: string;
 let cluster: Cluster;
+reportFailures(() => cluster);
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-meshes-'));

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect, type AnyService, type Mesh } from '../../../client/mod.ts';
 import { ClientCallers } from '../../kit/cluster/client-callers.ts';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { IndexOperator } from '../../kit/cluster/index-operator.ts';
 import { buildText, TEXT_SEARCH } from '../../kit/cluster/text-index.ts';
 import { untilSpread } from '../../kit/cluster/view.ts';
@@ -26,6 +27,7 @@ const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 
 let folder: string;
 let cluster: Cluster;
+reportFailures(() => cluster);
 let wiki: IndexOperator;
 let mesh: Mesh;
 /** The index, through one faceplate. */

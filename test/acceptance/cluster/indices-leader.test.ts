@@ -7,6 +7,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { holdingsOf, indexKeys, liveFiles, servedOf } from '../../kit/cluster/index-view.ts';
 import { leadOf, ordersOf, seconds, untilSpread, withoutSignature } from '../../kit/cluster/view.ts';
 import { sized } from '../../kit/cluster/whole-tests.ts';
@@ -19,6 +20,7 @@ const BUSY_MS = 240_000;
 const WRITES_MAX = 12;
 let folder: string;
 let cluster: Cluster;
+reportFailures(() => cluster);
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-indices-'));
   writeWords(folder, { a: 'the cat', b: 'the dog and the end' });
@@ -46,9 +48,10 @@ function ask(
   return jsonRpc(`${cluster.faceplates[0]?.addresses.jsonRpc}/rpc`, method, params, headers);
 }
 
+/** On a busy machine the call may time out. The work continues then, and the test waits for its end anyway. */
 const asAdmin = async (method: string, params: object): Promise<void> => {
   const { error } = await ask(`KatamariIndices.${method}`, { token: cluster.adminToken, ...params });
-  expect(error).toBeUndefined();
+  if (error?.data?.['code'] !== 'timeout') expect(error).toBeUndefined();
 };
 
 const add = (version: string): Promise<void> =>
@@ -164,12 +167,16 @@ async function killedAt(
   end: () => Promise<void>,
 ): Promise<boolean> {
   const disarm = armKill(number, isApplied);
-  await change();
-  await end();
-  const killed = disarm();
-  if (killed === undefined) return false;
-  await cluster.process(killed).restart();
-  return true;
+  let killed: string | undefined;
+  try {
+    await change();
+    await end();
+  } finally {
+    // Also after a failure: with both masters killed, the next test would find no leader.
+    killed = disarm();
+    if (killed !== undefined) await cluster.process(killed).restart();
+  }
+  return killed !== undefined;
 }
 
 describe('A leader that is killed', () => {

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { IndexCallers } from '../../kit/cluster/index-callers.ts';
 import { holdingsOf, indexKeys, katamariIndex, liveFiles, servedOf } from '../../kit/cluster/index-view.ts';
 import { LinkRelay } from '../../kit/cluster/link-relay.ts';
@@ -29,6 +30,7 @@ const random = new Random(seed);
 
 let folder: string;
 let cluster: Cluster;
+reportFailures(() => cluster);
 let relay: LinkRelay;
 let callers: IndexCallers | undefined;
 /** Occurrences of the word in each version. */

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sleep } from '../../../core/mod.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import type { Ways } from '../../kit/cluster/namespaces.ts';
 import { until } from '../../kit/tools/wait.ts';
 
@@ -18,6 +19,7 @@ const FACEPLATE = 'faceplate-1';
 const MANAGER = 'manager-1';
 
 let cluster: Cluster;
+reportFailures(() => cluster);
 
 beforeAll(async () => {
   cluster = await startCluster({

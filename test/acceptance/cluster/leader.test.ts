@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import {
   callsLine,
   copiesOf,
@@ -20,6 +21,7 @@ import { until } from '../../kit/tools/wait.ts';
 
 const TIMEOUT_MS = 10_000;
 let cluster: Cluster;
+reportFailures(() => cluster);
 let callers: ClusterCallers;
 
 beforeAll(async () => {

@@ -10,6 +10,7 @@ import { encodeParams, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { frameMessage, MESSAGE_TYPE, NOTHING, type Interface, type Method } from '../../../core/thrift/mod.ts';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import type { Host } from '../../kit/cluster/network.ts';
 import { framedAnswer, readAnswer, type CallEnd } from '../../kit/mesh/callers.ts';
 import { LoggedProcess } from '../../kit/tools/logged-process.ts';
@@ -29,6 +30,7 @@ const tallyIdl = parseIdl(readIdlFile(new URL('../../fixtures/chassis/tally.thri
 const once = (tallyIdl.services.get('Tally') as Interface).methods.get('once') as Method;
 
 let cluster: Cluster;
+reportFailures(() => cluster);
 let balancer: Host;
 let haproxy: LoggedProcess;
 let callers: ClusterCallers;

@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { callsLine, seconds, sharesOf, untilSpread } from '../../kit/cluster/view.ts';
 import { until } from '../../kit/tools/wait.ts';
 
@@ -11,6 +12,7 @@ const TIMEOUT_MS = 2_000;
 /** The allowed delay after a deadline, plus a margin for a busy machine. */
 const LATE_MS = 50 + 450;
 let cluster: Cluster;
+reportFailures(() => cluster);
 let callers: ClusterCallers;
 
 beforeAll(async () => {

@@ -10,6 +10,7 @@ import { untilRegistered } from '../../kit/cluster/registrations.ts';
 import { measureRest, restless, type Resting } from '../../kit/cluster/rest.ts';
 import { poolsOf, untilSpread } from '../../kit/cluster/view.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { sleep } from '../../../core/mod.ts';
 
 const CUTS = process.env['KATAMARI_CUTS'] ?? 'some';
@@ -31,6 +32,7 @@ const WINDOWS_MAX = 8;
 const WHOLE_MS = 60_000;
 
 let cluster: Cluster;
+reportFailures(() => cluster);
 const report: string[] = [];
 
 beforeAll(async () => {

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { callsLine, copiesOf, seconds, sharesOf, untilSpread } from '../../kit/cluster/view.ts';
 import { untilRegistered } from '../../kit/cluster/registrations.ts';
 import { runKatamari, type RunResult } from '../../kit/tools/run.ts';
@@ -13,6 +14,7 @@ import { until } from '../../kit/tools/wait.ts';
 const TIMEOUT_MS = 10_000;
 const EVENLY = { 'manager-1': 2, 'manager-2': 2, 'manager-3': 2 };
 let cluster: Cluster;
+reportFailures(() => cluster);
 let callers: ClusterCallers;
 
 beforeAll(async () => {

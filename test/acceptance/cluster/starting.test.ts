@@ -4,10 +4,12 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { reportFailures } from '../../kit/cluster/failure-report.ts';
 import { jsonRpc, type JsonRpcAnswer } from '../../kit/mesh/mesh.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 let cluster: Cluster;
+reportFailures(() => cluster);
 let calls = 0;
 
 beforeAll(async () => {

@@ -142,6 +142,11 @@ export class ClusterProcess {
     return this.#process?.log() ?? '';
   }
 
+  /** The last lines of its output. */
+  lastLines(count: number): string {
+    return this.#process?.lastLines(count) ?? '';
+  }
+
   async status(): Promise<MeshStatus> {
     return (await (await this.#get('/status')).json()) as MeshStatus;
   }

@@ -1,9 +1,10 @@
 // Which sources a manager may read.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { buildShards } from '../../../content-servers/text/mod.ts';
 import { whyNotAllowed, whySourceRefused } from '../../../services/content/allowed-sources.ts';
 import { inspectSource } from '../../../services/content/fetch/fetcher.ts';
 
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -161,6 +162,22 @@ describe('A source of files', () => {
       { name: 'b.db', bytes: 0, digest: expect.stringMatching(/^[0-9a-f]{24}$/) as string },
     ]);
     expect(listing.warnings).toContain('b.db: without a byte; a content server may refuse an empty shard');
+  });
+
+  test('that may still be written has a warning, unless its writer has marked it as finished', async () => {
+    const warnings = async (): Promise<readonly string[]> =>
+      (await inspectSource(url('wiki'), [url()], new AbortController().signal)).warnings;
+    const young = ['files have changed in the last seconds; a shard that is still written cannot be fetched'];
+    const documents = path.join(folder, 'documents.ndjson');
+    writeFileSync(documents, '{"text":"the cat"}');
+    await buildShards({ inputs: [documents], output: path.join(folder, 'wiki'), shards: 2 });
+    expect(await warnings()).toEqual([]);
+    // So far in the future that it is young however long the test takes.
+    const later = Date.now() / 1_000 + 600;
+    utimesSync(path.join(folder, 'wiki/part-00001'), later, later);
+    expect(await warnings()).toEqual(young);
+    rmSync(path.join(folder, 'wiki/_SUCCESS'));
+    expect(await warnings()).toEqual(young);
   });
 
   test('with the largest list is inspected, and one that does not exist says so', async () => {

@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { createCall, NO_REPLY_CONTEXT } from '../../../core/rpc/mod.ts';
 import { NEWCOMER_REQUESTS_MAX } from '../../../services/gather/limits.ts';
 import { planRequests } from '../../../services/gather/plan.ts';
-import { Scatter, type GatherTools } from '../../../services/gather/scatter.ts';
+import type { GatherTools } from '../../../services/gather/gather-tools.ts';
+import { Scatter } from '../../../services/gather/scatter.ts';
 import { ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { Random } from '../../kit/tools/random.ts';
@@ -28,9 +29,12 @@ class Simulation {
     id: 'w@1.0.0',
     manifest: '',
     names: ['w@1.0.0/a', 'w@1.0.0/b'],
+    places: [0, 1],
     placeOf: new Map(),
     holders: [this.servers, this.servers.toReversed()],
     managers: this.servers,
+    failures: new Map(),
+    server: 'Words@1.0.0',
     again: () => undefined,
   };
   readonly tools: GatherTools = toolsOf(this.clock);

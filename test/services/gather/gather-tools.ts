@@ -8,7 +8,7 @@ import { GatherCounts } from '../../../services/gather/gather-counts.ts';
 import { HedgeBudget } from '../../../services/gather/hedge-budget.ts';
 import { RequestLatencies } from '../../../services/gather/latencies.ts';
 import { ReplicaWaits } from '../../../services/gather/replica-waits.ts';
-import type { GatherTools } from '../../../services/gather/scatter.ts';
+import type { GatherTools } from '../../../services/gather/gather-tools.ts';
 import { StatisticsCache } from '../../../services/gather/statistics-cache.ts';
 import type { ManualClock } from '../../kit/tools/manual-clock.ts';
 

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { KatamariError } from '../../../core/mod.ts';
 import { createCall, NO_REPLY_CONTEXT, type CallSink, type Send } from '../../../core/rpc/mod.ts';
 import { APPLICATION_EXCEPTION, writeApplicationException } from '../../../core/thrift/mod.ts';
-import { Scatter, type GatherTools, type ScatterEnd } from '../../../services/gather/scatter.ts';
-import { serverOf as serversKeyOf } from '../../../services/gather/search-call.ts';
-import { ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
+import type { GatherTools } from '../../../services/gather/gather-tools.ts';
+import { Scatter, type ScatterEnd, type ScatterOptions } from '../../../services/gather/scatter.ts';
+import { serversText, ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { ONE, toolsOf, TOTAL, WORDS } from './gather-tools.ts';
 
@@ -32,9 +32,12 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
     id: 'w@1.0.0',
     manifest: '',
     names: NAMES,
+    places: [0, 1],
     placeOf: new Map(NAMES.map((name, place) => [name, place])),
     holders: NAMES.map(() => managers),
     managers,
+    failures: new Map(),
+    server: serversText(managers),
     again: () => undefined,
   };
 }
@@ -42,7 +45,12 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
 const answer = (sink: CallSink): void => sink.reply({ isException: false, body: ONE, context: NO_REPLY_CONTEXT });
 
 /** Starts a call of all shards. Returns how it ends, once it has. */
-function gather(tools: GatherTools, index: ServedIndex, clock: ManualClock, minCoverage = 1): ScatterEnd[] {
+function gather(
+  tools: GatherTools,
+  index: ServedIndex,
+  clock: ManualClock,
+  options: Partial<ScatterOptions> = {},
+): ScatterEnd[] {
   const ends: ScatterEnd[] = [];
   const args = new Uint8Array([0]);
   new Scatter(tools, {
@@ -51,9 +59,10 @@ function gather(tools: GatherTools, index: ServedIndex, clock: ManualClock, minC
     places: [0, 1],
     call: createCall({ service: 'w', method: 'total', args, deadlineMs: clock.nowMs() + 4_000 }),
     argsFor: () => args,
-    minCoverage,
+    minCoverage: 1,
     decode: () => undefined,
     onEnd: (end) => ends.push(end),
+    ...options,
   }).start();
   return ends;
 }
@@ -126,7 +135,9 @@ describe('Calls of an index', () => {
     expect(waiting).toEqual([]);
     now = indexOf(good);
     tools.replicaWaits.changed();
-    expect(waiting).toMatchObject([{ kind: 'answered', missing: [] }]);
+    expect(waiting).toMatchObject([{ kind: 'answered', missing: [], retried: 0 }]);
+    // A request that had to wait for a manager is not a repeated one.
+    expect(tools.counts.requests).toEqual({ first: 1, retry: 0, hedge: 0 });
     now = gone;
     const late = gather(tools, gone, clock);
     clock.advance(3_999);
@@ -139,11 +150,41 @@ describe('Calls of an index', () => {
     expect(gather(tools, gone, clock)).toMatchObject([{ missing: lost }]);
   });
 
+  test('that wait for a replica after a failure count as repeated', () => {
+    const clock = new ManualClock();
+    const tools = toolsOf(clock);
+    const good = serverOf('m2', (_, sink) => answer(sink));
+    const waiting: CallSink[] = [];
+    const leaving = serverOf('m1', (_, sink) => void waiting.push(sink));
+    const ends = gather(tools, { ...indexOf(leaving), again: () => indexOf(good) }, clock);
+    leaving.offer = { ...leaving.offer, isReachable: false };
+    waiting[0]?.fail(new KatamariError('resource_failed', 'm1 has gone'));
+    expect(ends).toEqual([]);
+    tools.replicaWaits.changed();
+    expect(ends).toMatchObject([{ kind: 'answered', missing: [], retried: 1 }]);
+    expect(tools.counts.requests).toEqual({ first: 1, retry: 1, hedge: 0 });
+  });
+
+  test('that wait for replicas are refused when they need too many requests', () => {
+    const clock = new ManualClock();
+    const tools = toolsOf(clock);
+    const good = serverOf('m1', (_, sink) => answer(sink));
+    const checkRequests = (count: number): void => {
+      if (count > 0) throw new KatamariError('bad_request', `${count} requests are too many`);
+    };
+    const ends = gather(tools, { ...indexOf(), again: () => indexOf(good) }, clock, { checkRequests });
+    expect(ends).toEqual([]);
+    tools.replicaWaits.changed();
+    expect(ends).toMatchObject([{ kind: 'failed', error: { message: '1 requests are too many' } }]);
+  });
+
   test('do not wait for a replica that they can do without', () => {
     const clock = new ManualClock();
     const good = serverOf('m1', (_, sink) => answer(sink));
     const index = { ...indexOf(good), holders: [[good], []] };
-    expect(gather(toolsOf(clock), index, clock, 0.5)).toMatchObject([{ missing: [{ shard: NAMES[1], lack: 1 }] }]);
+    expect(gather(toolsOf(clock), index, clock, { minCoverage: 0.5 })).toMatchObject([
+      { missing: [{ shard: NAMES[1], lack: 1 }] },
+    ]);
   });
 });
 
@@ -151,8 +192,8 @@ describe('Kept statistics', () => {
   test('are those of the versions of all content servers', () => {
     const [one, two] = [serverOf('m1', () => undefined), serverOf('m2', () => undefined)];
     two.offer = { ...two.offer, details: { ...two.offer.details, version: '2.0.0' } };
-    expect(serversKeyOf(indexOf(one, two))).toBe('Words@1.0.0 Words@2.0.0');
-    expect(serversKeyOf(indexOf(two, one))).toBe('Words@1.0.0 Words@2.0.0');
-    expect(serversKeyOf(indexOf(one))).toBe('Words@1.0.0');
+    expect(serversText([one, two])).toBe('Words@1.0.0 Words@2.0.0');
+    expect(serversText([two, one])).toBe('Words@1.0.0 Words@2.0.0');
+    expect(serversText([one])).toBe('Words@1.0.0');
   });
 });

@@ -157,6 +157,32 @@ describe('The admin service', () => {
     expect(await ask('getRoutes')).toEqual([]);
   });
 
+  test('refuses routes with versions that do not exist, unless they are forced', async () => {
+    const route = (serviceName: string, weights: object, force?: boolean): Promise<unknown> =>
+      ask('setRoute', { route: { serviceName, weights }, ...(force === undefined ? {} : { force }) });
+    const routes = async (): Promise<unknown> => JSON.stringify(await ask('getRoutes'));
+    expect(await route('Work', { '1.0.0': 9, '2.0.0': 1 })).toBe(
+      'refused: 2.0.0 is no version of the service Work, which has 1.0.0; deploy it first, ' +
+        'or force the route (--force) to write it before',
+    );
+    expect(await route('Work', { '1.0.0': 9, '1.0': 0, '3.0.0': 1 }, false)).toContain(
+      'refused: 1.0, 3.0.0 are no versions of the service Work',
+    );
+    expect(await routes()).toBe('[]');
+    expect(await route('Work', { '1.0.0': 9, '2.0.0': 1 }, true)).toBe(null);
+    expect(await routes()).toBe('[{"serviceName":"Work","weights":{"1.0.0":9,"2.0.0":1}}]');
+    expect(await route('Work', {})).toBe(null);
+    // A deployment of the mesh counts before it has a copy.
+    const later = { serviceName: 'Work', version: '2.0.0' };
+    expect(await ask('deploy', { deployment: wanted({ ...later, count: 0 }) })).toBe('CREATED');
+    expect(await route('Work', { '1.0.0': 9, '2.0.0': 1 })).toBe(null);
+    expect(await ask('undeploy', later)).toBe(null);
+    expect(await route('Work', {})).toBe(null);
+    // Nothing of this name is there yet.
+    expect(await route('Later', { '7.0.0': 1 })).toBe(null);
+    expect(await route('Later', {})).toBe(null);
+  });
+
   test("restarts one resource, also with its manager's name", async () => {
     const pid = async (): Promise<number> => (await mesh.status()).pools[0]?.resources[0]?.pid ?? 0;
     const subject = { serviceName: '', version: '' };

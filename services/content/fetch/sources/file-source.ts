@@ -5,16 +5,9 @@ import { copyFile, lstat, open, readdir, rm, type FileHandle } from 'node:fs/pro
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { canCloneFiles } from '../../../../core/mod.ts';
-import { SHARDS_MAX } from '../../../mesh/mod.ts';
+import { FINISHED_MARK, isNoShard, SHARDS_MAX } from '../../../mesh/mod.ts';
 import { SHARD_DEPTH_MAX, SHARD_FILES_MAX } from '../../limits.ts';
-import {
-  isNoShard,
-  SourceError,
-  type FoundShard,
-  type ListedFile,
-  type OpenedFile,
-  type ShardSource,
-} from '../shard-source.ts';
+import { SourceError, type FoundShard, type ListedFile, type OpenedFile, type ShardSource } from '../shard-source.ts';
 
 export class FileSource implements ShardSource {
   async listShards(source: string): Promise<readonly FoundShard[]> {
@@ -25,6 +18,11 @@ export class FileSource implements ShardSource {
     const shards: FoundShard[] = [];
     for (const name of names) shards.push({ name, files: await filesAt(path.join(folder, name)) });
     return shards;
+  }
+
+  async finishedAtMs(source: string): Promise<number | undefined> {
+    const facts = await lstat(path.join(fileURLToPath(source), FINISHED_MARK)).catch(() => undefined);
+    return facts?.mtimeMs;
   }
 
   async listFiles(shard: string): Promise<readonly ListedFile[]> {
