@@ -52,6 +52,11 @@ export interface ServiceOptions {
   readonly roles?: readonly string[];
   /** Calls with the same key go to the same version. */
   readonly key?: string;
+  /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter `minCoverage` of
+   * a method, and is also for methods without one.
+   */
+  readonly minCoverage?: number;
   /** Type of i64 values in replies. Default bigint. */
   readonly i64?: 'bigint' | 'number';
 }
@@ -67,6 +72,7 @@ export interface CallOptions {
   readonly tags?: readonly string[];
   readonly roles?: readonly string[];
   readonly key?: string;
+  readonly minCoverage?: number;
   /** W3C trace context, passed to the chassis. */
   readonly traceparent?: string;
   readonly tracestate?: string;

@@ -26,6 +26,7 @@ export class RequestHeaders {
       'katamari-key': key,
       'katamari-tags': listOf('tags', options.tags),
       'katamari-roles': listOf('roles', options.roles),
+      'katamari-min-coverage': shareOf(options.minCoverage),
       traceparent,
       tracestate,
     };
@@ -60,6 +61,12 @@ function listOf(name: string, items: readonly string[] = []): string {
   const wrong = items.find((item) => item.includes(',') || item.trim() === '');
   if (wrong === undefined) return items.join(',');
   throw new KatamariError('bad_request', `${name}: expected words without commas, got ${JSON.stringify(wrong)}`);
+}
+
+function shareOf(share: number | undefined): string {
+  if (share === undefined) return '';
+  if (share >= 0 && share <= 1) return String(share);
+  throw new KatamariError('bad_request', `minCoverage: expected a share from 0 to 1, got ${String(share)}`);
 }
 
 /** Number of the binary protocol in THeader. */

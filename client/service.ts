@@ -140,11 +140,12 @@ class ServiceCalls {
   }
 
   #headersOf(given: CallOptions): RequestHeaders {
-    const { version, key, tags, roles, traceparent, tracestate } = given;
+    const { version, key, tags, roles, minCoverage, traceparent, tracestate } = given;
     if (traceparent !== undefined || tracestate !== undefined)
       return new RequestHeaders({ ...this.#options, ...given }, this.#settings.token);
-    if (version === undefined && key === undefined && tags === undefined && roles === undefined) return this.#headers;
-    const name = JSON.stringify([version, key, tags, roles]);
+    const isPlain = version === undefined && key === undefined && tags === undefined && roles === undefined;
+    if (isPlain && minCoverage === undefined) return this.#headers;
+    const name = JSON.stringify([version, key, tags, roles, minCoverage]);
     let headers = this.#headersByOptions.get(name);
     if (headers === undefined) {
       headers = new RequestHeaders({ ...this.#options, ...given }, this.#settings.token);

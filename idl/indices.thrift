@@ -35,6 +35,8 @@ struct ShardStatus {
   /** Documents or records; 0 while unknown. */
   3: i64 entries
   4: list<ReplicaStatus> replicas
+  /** Of the names, sizes and times of its files when the version was added. */
+  5: string digest
 }
 
 enum IndexState {
@@ -78,6 +80,10 @@ struct IndexStatus {
   19: i64 bytesWanted
   /** SHA-256 of the list of its shards. */
   20: string manifest
+  /** Managers that serve the shard with the fewest. */
+  21: i32 replicasServed
+  /** Managers that may hold its shards now: a version has at most so many replicas. */
+  22: i32 holders
 }
 
 struct NewIndex {
@@ -111,6 +117,13 @@ struct AddedIndex {
   3: list<string> warnings
 }
 
+/** An index version after a change that was carried out. */
+struct ChangedIndex {
+  1: IndexStatus status
+  /** What the operator should know, for people. */
+  2: list<string> warnings
+}
+
 /** Shards that one manager would get. */
 struct PlannedShards {
   1: string manager
@@ -122,6 +135,49 @@ struct PlacementReport {
   1: list<PlannedShards> managers
   /** What would be missing, for people. */
   2: list<string> conditions
+}
+
+enum IndexNodeState {
+  UP = 1
+  /** It has no living copy of the content service of any index, so it gets no shards. */
+  NO_CONTENT_SERVICE = 2
+  DRAINED = 3
+  /** It shuts down. */
+  LEAVING = 4
+  /** It is registered, and does not answer over its link. */
+  SILENT = 5
+  /** It has gone, and has shards in its last order. */
+  AWAY = 6
+}
+
+/** A manager as a holder of shards. */
+struct IndexNode {
+  1: string manager
+  /** '' while unknown. */
+  2: string machine
+  3: IndexNodeState state
+  /** Shards by their state. */
+  4: i32 serving
+  5: i32 fetching
+  6: i32 backingOff
+  /** Bytes of the shards that it has fetched. */
+  7: i64 bytes
+  /** Bytes of its disk that are left for shards; absent while unknown. */
+  8: optional i64 freeBytes
+  /** `name@version` of each version that it is to hold shards of. */
+  9: list<string> indices
+  /** What is wrong with it, for people: `is drained, so it gets no shards; ...`. */
+  10: list<string> problems
+}
+
+/** A document as it stands in Consul, or the part of it that is about one index version. */
+struct StoredDocument {
+  1: string key
+  2: i64 modifyIndex
+  /** JSON, without the signature. */
+  3: string text
+  /** Why it is not used; '' when it is. */
+  4: string problem
 }
 
 service KatamariIndices {
@@ -139,12 +195,15 @@ service KatamariIndices {
   AddedIndex addIndex(1: string token, 2: NewIndex index) throws (1: katamari.AdminRefused refused)
     (katamari.timeout = "90s")
 
-  /** Sets the number of replicas. */
-  IndexStatus setIndexReplicas(1: string token, 2: string name, 3: string version, 4: i32 replicas)
+  /** Sets the number of replicas. Warns when there are more than managers that can hold them now. */
+  ChangedIndex setIndexReplicas(1: string token, 2: string name, 3: string version, 4: i32 replicas)
     throws (1: katamari.AdminRefused refused)
 
-  /** Gives a version all calls that name none. Refused while a shard is served by nobody, unless forced. */
-  void promoteIndex(1: string token, 2: string name, 3: string version, 4: bool force)
+  /**
+   * Gives a version all calls that name none. Refused while a shard is served by nobody, unless forced. Warns when it
+   * has less than the version that got them before, or is not whole.
+   */
+  ChangedIndex promoteIndex(1: string token, 2: string name, 3: string version, 4: bool force)
     throws (1: katamari.AdminRefused refused)
 
   /** Removes a version. Refused while it gets calls that name no version, unless it is the last one. */
@@ -155,5 +214,15 @@ service KatamariIndices {
    * @param name '' for all
    */
   list<IndexStatus> getIndices(1: string token, 2: string name, 3: bool withShards)
+    throws (1: katamari.AdminRefused refused) (katamari.readonly = "true")
+
+  /** Returns the managers, and those that are away and have shards in their last order. */
+  list<IndexNode> getIndexNodes(1: string token) throws (1: katamari.AdminRefused refused) (katamari.readonly = "true")
+
+  /**
+   * Returns the documents of a version: its record, the list of its shards, and the parts that are about it of the
+   * orders and the holdings of each manager.
+   */
+  list<StoredDocument> getIndexDocuments(1: string token, 2: string name, 3: string version)
     throws (1: katamari.AdminRefused refused) (katamari.readonly = "true")
 }

@@ -32,6 +32,11 @@ struct CallContext {
    * does not start the call after it, however late the call arrives.
    */
   17: optional i64 deadlineUs
+  /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter `minCoverage` of
+   * the method. If absent, that parameter decides, and without one the call wants every shard.
+   */
+  18: optional double minCoverage
 }
 
 /** Error codes of the mesh. */

@@ -19,6 +19,15 @@ struct Holding {
   5: string manifest
 }
 
+/** A shard that a manager is to serve and does not, because something failed. */
+struct UnservedShard {
+  /** `name@version` */
+  1: string indexVersion
+  /** Its place in the list of all shards of the version, from 0. */
+  2: i32 place
+  3: string why
+}
+
 /** All holdings of a manager at one moment. */
 struct Holdings {
   /** Grows with every change. It starts anew when the manager restarts. */
@@ -26,6 +35,8 @@ struct Holdings {
   /** Differs after every start of the manager. */
   2: string start
   3: list<Holding> holdings
+  /** At most 20. */
+  4: list<UnservedShard> failed
 }
 
 /** A shard of an index on this manager. */

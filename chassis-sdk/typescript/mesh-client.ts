@@ -20,6 +20,11 @@ export interface ContextCallOptions {
   /** Timeout in ms, if that is less than the remaining time. */
   readonly timeoutMs?: number;
   /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter `minCoverage` of
+   * a method, and is also for methods without one.
+   */
+  readonly minCoverage?: number;
+  /**
    * Called with facts about the reply, before the call settles with its value or its declared exception: version and
    * coverage of an index. Not called for other errors and for oneway methods. If it throws, the call rejects with that
    * error.
@@ -55,7 +60,7 @@ export class MeshCaller {
     method: string,
     args: Readonly<Record<string, unknown>>,
     inherited: InheritedContext,
-    { version = '', onReply }: Pick<ContextCallOptions, 'version' | 'onReply'> = {},
+    { version = '', minCoverage, onReply }: Omit<ContextCallOptions, 'timeoutMs'> = {},
   ): Promise<unknown> {
     const known = await this.#interfaceOf(service, version, inherited);
     const found = known.methods.get(method);
@@ -71,6 +76,7 @@ export class MeshCaller {
         service,
         method,
         version,
+        minCoverage,
         oneway: found.oneway,
         args: encodeStruct(found.args, args),
         caller: this.#caller,

@@ -332,7 +332,7 @@ const EXPOSED_HEADERS = 'katamari-version, katamari-coverage, katamari-missing, 
 const PREFLIGHT_HEADERS = {
   'access-control-allow-methods': 'GET, HEAD, POST, OPTIONS',
   'access-control-allow-headers':
-    'authorization, content-type, katamari-version, katamari-timeout-ms, katamari-key, katamari-tags, katamari-roles, katamari-error-status, traceparent, tracestate',
+    'authorization, content-type, katamari-version, katamari-timeout-ms, katamari-key, katamari-tags, katamari-roles, katamari-min-coverage, katamari-error-status, traceparent, tracestate',
   'access-control-allow-private-network': 'true',
   'access-control-max-age': '600',
 } as const;

@@ -91,6 +91,7 @@ export function writeCallContext(call: Call, timeLeftUs: number, peerDeadlineMs?
     out.string(16, identity.how);
   }
   if (peerDeadlineMs !== undefined) out.i64(17, Math.max(0, Math.floor(peerDeadlineMs * 1000)));
+  if (call.minCoverage !== undefined) out.double(18, call.minCoverage);
   return out.finish();
 }
 
@@ -108,6 +109,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
   let [roles, tags] = [NONE, NONE];
   let [details, headers] = [NO_DETAILS, NO_DETAILS];
   let [identityName, identityRoles, identityHow] = ['', NONE, ''];
+  let minCoverage: number | undefined;
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -161,6 +163,9 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
       case 17:
         deadlineUs = found.i64();
         break;
+      case 18:
+        minCoverage = found.double();
+        break;
       default:
         found.skip();
     }
@@ -181,6 +186,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
     identity: identityHow === '' ? ANONYMOUS : knownIdentity(identityName, identityRoles, identityHow),
     attempt,
     doNotQueue,
+    minCoverage,
   };
   return { context, end: found.at };
 }
@@ -310,6 +316,11 @@ class FieldWriter {
     this.#at = scratch.writeInt32BE(value, this.#at);
   }
 
+  double(id: number, value: number): void {
+    this.#field(WIRE_TYPE.double, id, 8);
+    this.#at = scratch.writeDoubleBE(value, this.#at);
+  }
+
   bool(id: number, value: boolean): void {
     this.#field(WIRE_TYPE.bool, id, 1);
     scratch[this.#at++] = value ? 1 : 0;
@@ -409,6 +420,13 @@ class FieldReader {
     this.#expect(WIRE_TYPE.i32, 4);
     const value = this.#bytes.readInt32BE(this.at);
     this.at += 4;
+    return value;
+  }
+
+  double(): number {
+    this.#expect(WIRE_TYPE.double, 8);
+    const value = this.#bytes.readDoubleBE(this.at);
+    this.at += 8;
     return value;
   }
 

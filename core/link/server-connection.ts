@@ -341,6 +341,7 @@ export class LinkServerConnection extends PipelinedConnection {
       identity: this.#options.identity ?? context.identity,
       attempt: context.attempt,
       doNotQueue: context.doNotQueue,
+      minCoverage: context.minCoverage,
       signal,
     };
   }

@@ -16,6 +16,8 @@ export interface CallHeaders {
   readonly key: string;
   readonly tags: readonly string[];
   readonly roles: readonly string[];
+  /** Share of the shards of an index that must be in the answer; undefined when the header is absent. */
+  readonly minCoverage: number | undefined;
   readonly traceparent: string;
   readonly tracestate: string;
   /** Whether the reply may be sent before the replies to earlier calls of the connection. Only THeader allows it. */
@@ -37,6 +39,7 @@ export function parseCallHeaders(headers: HeadersIn): CallHeaders {
     key: text(headers, 'katamari-key'),
     tags: listOf(text(headers, 'katamari-tags')),
     roles: listOf(text(headers, 'katamari-roles')),
+    minCoverage: shareOf(text(headers, 'katamari-min-coverage')),
     traceparent,
     tracestate: traceparent === '' ? '' : stateOf(plain(headers['tracestate'])),
     anyOrder: anyOrderOf(text(headers, 'katamari-any-order')),
@@ -103,6 +106,16 @@ function timeoutOf(value: string): number {
   );
 }
 
+function shareOf(value: string): number | undefined {
+  if (value === '') return undefined;
+  const share = SHARE.test(value) ? Number(value) : Number.NaN;
+  if (share <= 1) return share;
+  throw new KatamariError(
+    'bad_request',
+    `Header katamari-min-coverage: expected a share from 0 to 1, got "${value.slice(0, SHOWN_CHARS)}"`,
+  );
+}
+
 function anyOrderOf(value: string): boolean {
   if (value === '' || value === '1') return value === '1';
   throw new KatamariError(
@@ -134,5 +147,7 @@ const SHOWN_CHARS = 40;
 const AUTHORIZATION = /^authorization$/i;
 const BEARER = /^bearer +(\S+)$/i;
 const TRACEPARENT = /^(?!ff)[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(?:-.*)?$/;
+/** As any language prints a number from 0 to 1. */
+const SHARE = /^\d+(?:\.\d*)?(?:[Ee]-\d{1,3})?$/;
 const ZERO_ID = /^..-0{32}-|^..-.{32}-0{16}-/;
 const TRACESTATE = /^[\t\x20-\x7e]*$/;

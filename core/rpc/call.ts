@@ -37,6 +37,11 @@ export interface Call {
   readonly attempt: number;
   /** Refuse at once instead of waiting in a queue. */
   readonly doNotQueue: boolean;
+  /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter of the method;
+   * undefined if the caller did not set it.
+   */
+  readonly minCoverage: number | undefined;
   /** Aborted when the caller cancels the call or disconnects. The calls of a connection may share one signal. */
   readonly signal: AbortSignal | undefined;
 }
@@ -123,6 +128,7 @@ export function createCall(what: Pick<Call, 'service' | 'method' | 'args' | 'dea
     identity: what.identity ?? ANONYMOUS,
     attempt: what.attempt ?? 0,
     doNotQueue: what.doNotQueue ?? false,
+    minCoverage: what.minCoverage,
     signal: what.signal,
   };
 }
@@ -150,6 +156,7 @@ export function withCall(call: Call, change: Partial<Omit<Call, 'signal'>>): Cal
     identity: change.identity ?? call.identity,
     attempt: change.attempt ?? call.attempt,
     doNotQueue: change.doNotQueue ?? call.doNotQueue,
+    minCoverage: change.minCoverage ?? call.minCoverage,
     signal: call.signal,
   };
 }

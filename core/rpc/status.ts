@@ -167,6 +167,8 @@ export const EVENT_KINDS = [
   'pool_gone',
   'call_refused',
   'shard_failed',
+  'shard_damaged',
+  'shard_restored',
   'index_incomplete',
   'index_ready',
   'rolling_started',

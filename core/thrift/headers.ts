@@ -11,4 +11,5 @@ export function isOwnHeader(name: string): boolean {
   return OWN.test(name);
 }
 
-const OWN = /^(?:katamari-(?:service|version|timeout-ms|key|tags|roles|any-order)|traceparent|tracestate)$/;
+const OWN =
+  /^(?:katamari-(?:service|version|timeout-ms|key|tags|roles|min-coverage|any-order)|traceparent|tracestate)$/;

@@ -194,6 +194,7 @@ export class FaceplateCalls {
         roles: headers.roles,
         tags: headers.tags,
         key: headers.key,
+        minCoverage: headers.minCoverage,
         traceparent: headers.traceparent,
         tracestate: headers.tracestate,
         caller: request.caller,

@@ -51,13 +51,14 @@ export class ThriftCallOptions {
   /** Returns the call with these options. @param isAuthorized whether the mesh used the header Authorization */
   of(call: Call, nowMs: number, isAuthorized: boolean): Call {
     if (this.#parsed === undefined) return call;
-    const { version, timeoutMs, key, tags, roles, traceparent, tracestate } = this.#parsed;
+    const { version, timeoutMs, key, tags, roles, minCoverage, traceparent, tracestate } = this.#parsed;
     return withCall(call, {
       version: version === '' ? call.version : version,
       deadlineMs: Math.min(call.deadlineMs, nowMs + timeoutMs),
       key,
       tags,
       roles,
+      minCoverage,
       traceparent,
       tracestate,
       headers: this.#foreignHeaders(isAuthorized),

@@ -1,9 +1,10 @@
 // The commands of `katamari index`: all options, and their help with examples.
 
 import type { Command } from 'commander';
-import type { IndexAddOptions } from './commands/index-admin.ts';
+import type { IndexAddOptions, IndexChangeOptions } from './commands/index-admin.ts';
 import type { IndexBuildOptions } from './commands/index-build.ts';
 import type { IndexSearchOptions } from './commands/index-search.ts';
+import type { IndexShowOptions } from './commands/index-show.ts';
 import type { IndexStatusOptions } from './commands/index-status.ts';
 import { command, examples, type SetExitCode, withMesh, withWait } from './kit/command-options.ts';
 import type { ClientOptions, CliContext } from './kit/context.ts';
@@ -108,6 +109,20 @@ function addStatus(group: Command, context: CliContext, setExitCode: SetExitCode
       setExitCode(await (await import('./commands/index-status.ts')).runIndexStatus(context, index, options)),
     )
     .addHelpText('after', examples('katamari index status wiki', 'katamari index status wiki@3.0.0 --json'));
+  withMesh(command(group, 'show', 'show all about a version: its list of shards with digests, and where each is'))
+    .argument('<index>', 'name and version')
+    .option('--raw', 'print its documents as they stand in Consul, as JSON')
+    .option('--json', 'print JSON')
+    .action(async (index: string, options: IndexShowOptions) =>
+      setExitCode(await (await import('./commands/index-show.ts')).runIndexShow(context, index, options)),
+    )
+    .addHelpText('after', examples('katamari index show wiki@3.0.0', 'katamari index show wiki@3.0.0 --raw'));
+  withMesh(command(group, 'nodes', 'show the managers as holders of shards, and what is wrong with them'))
+    .option('--json', 'print JSON')
+    .action(async (options: IndexStatusOptions) =>
+      setExitCode(await (await import('./commands/index-nodes.ts')).runIndexNodes(context, options)),
+    )
+    .addHelpText('after', examples('katamari index nodes', 'katamari index nodes --json'));
   withMesh(command(group, 'check', 'exit with 1 unless every shard has its replicas'))
     .argument('[index]', 'name, or name and version (default: all)')
     .option('--json', 'print JSON')
@@ -118,17 +133,21 @@ function addStatus(group: Command, context: CliContext, setExitCode: SetExitCode
 }
 
 function addChanges(group: Command, context: CliContext, setExitCode: SetExitCode): void {
-  withMesh(command(group, 'promote', 'give a version all calls that name none'))
+  withMesh(
+    command(group, 'promote', 'give a version all calls that name none; warns when it has less than the one before'),
+  )
     .argument('<index>', 'name and version')
     .option('--force', 'also while shards are missing')
-    .action(async (index: string, options: ClientOptions & { force?: boolean }) =>
+    .option('--json', 'print JSON')
+    .action(async (index: string, options: IndexChangeOptions & { force?: boolean }) =>
       setExitCode(await (await import('./commands/index-admin.ts')).runIndexPromote(context, index, options)),
     )
     .addHelpText('after', examples('katamari index promote wiki@3.1.0', 'katamari route wiki 3.0.0=95 3.1.0=5'));
   withMesh(command(group, 'replicate', 'change the number of replicas'))
     .argument('<index>', 'name and version')
-    .argument('<replicas>', 'managers that serve each shard')
-    .action(async (index: string, replicas: string, options: ClientOptions) =>
+    .argument('<replicas>', 'managers that serve each shard; more than there are is a warning')
+    .option('--json', 'print JSON')
+    .action(async (index: string, replicas: string, options: IndexChangeOptions) =>
       setExitCode(
         await (await import('./commands/index-admin.ts')).runIndexReplicate(context, index, replicas, options),
       ),

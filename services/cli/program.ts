@@ -155,8 +155,9 @@ function addCall(program: Command, context: CliContext, setExitCode: SetExitCode
     .option('-t, --timeout <duration>', 'timeout of the call, such as 2s')
     .option('--tags <tags>', 'prefer pools with these tags (comma separated)')
     .option('--key <key>', 'sticky key: calls with the same key go to the same version')
+    .option('--min-coverage <share>', 'share of the shards of an index that must be in the answer, such as 0.9')
     .option('--repeat <times>', 'make the call this many times, one after the other')
-    .option('-v, --verbose', 'print version, queue time and service time on standard error')
+    .option('-v, --verbose', 'print version, shards, queue time and service time on standard error')
     .action(async (method: string, args: string[], options: CallCommandOptions) =>
       setExitCode(await runCall(context, method, args, options)),
     )

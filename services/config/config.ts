@@ -75,6 +75,8 @@ export interface Config {
     readonly sources: readonly string[];
     /** Bytes per second of all fetches together; 0 for no limit. */
     readonly fetchBytesPerS: number;
+    /** Time between two checks of the files of a shard; 0: only when an operator asks. */
+    readonly verifyEveryMs: number;
     readonly openTimeoutMs: number;
   };
   readonly timeoutMs: number;
@@ -362,6 +364,7 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
       directory: data.content.directory as string,
       sources: data.content.sources as string[],
       fetchBytesPerS: data.content.fetchRate,
+      verifyEveryMs: data.content.verifyEvery,
       openTimeoutMs: data.content.openTimeout,
     },
     timeoutMs: data.timeout,

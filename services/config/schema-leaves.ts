@@ -63,4 +63,10 @@ const withUnit = (kind: 'duration' | 'size', parse: (found: unknown) => ParsedUn
     kind === 'duration' ? 'a duration such as "10s"' : 'a size such as "16MiB"',
   );
 export const duration = (min = 1): UnitSchema => withUnit('duration', parseDuration, min);
+/** A duration above 0, or `off`, which is 0. */
+export const durationOrOff = (): UnitSchema => {
+  const expected = 'a duration such as "24h", or "off"';
+  const parse = (found: unknown): ParsedUnit => (found === 'off' ? { ok: true, value: 0 } : parseDuration(found));
+  return leaf(withUnit('duration', parse, 0), 'duration', expected);
+};
 export const size = (min = 1): UnitSchema => withUnit('size', parseSize, min);

@@ -4,7 +4,20 @@
 
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { JWT_ALGORITHMS, type AnonymousCallers } from '../access/mod.ts';
-import { bool, count, COUNT_MAX, duration, leaf, port, size, text, textMap, texts, unwrap } from './schema-leaves.ts';
+import {
+  bool,
+  count,
+  COUNT_MAX,
+  duration,
+  durationOrOff,
+  leaf,
+  port,
+  size,
+  text,
+  textMap,
+  texts,
+  unwrap,
+} from './schema-leaves.ts';
 import { z } from 'zod';
 
 /** The checked file: with defaults, durations in ms, sizes in bytes, and paths as written. */
@@ -34,7 +47,13 @@ export interface ConfigFile {
   };
   master: { rank: number };
   manager: { capacity?: number | undefined };
-  content: { directory?: string | undefined; sources?: string[] | undefined; fetchRate: number; openTimeout: number };
+  content: {
+    directory?: string | undefined;
+    sources?: string[] | undefined;
+    fetchRate: number;
+    verifyEvery: number;
+    openTimeout: number;
+  };
   timeout: number;
   shutdownDelay: number;
   admin: { token?: string | undefined; tokenFile?: string | undefined };
@@ -399,6 +418,7 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
         'a list of URL prefixes',
       ).optional(),
       fetchRate: size(0).prefault('50MB'),
+      verifyEvery: durationOrOff().prefault('24h'),
       openTimeout: duration().prefault('5m'),
     })
     .prefault({}),

@@ -2,22 +2,25 @@
 
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../core/mod.ts';
-import type { Holding, Holdings } from '../mesh/mod.ts';
+import type { Holdings } from '../mesh/mod.ts';
 import { TELL_AFTER_MS } from './limits.ts';
+
+/** What is served, and what cannot be. */
+export type HoldingsState = Pick<Holdings, 'holdings' | 'failed'>;
 
 export class HoldingsTable {
   readonly #clock: Clock;
-  readonly #compute: () => readonly Holding[];
+  readonly #compute: () => HoldingsState;
   readonly #start: string = randomUUID();
   #seq = 1;
-  #holdings: readonly Holding[] = [];
+  #held: HoldingsState = { holdings: [], failed: [] };
   /** Whether a change has not been sent yet. */
   #isStale = false;
   #waitMsMax = WAIT_MS_MAX;
   readonly #waits = new Set<() => void>();
 
-  /** @param compute returns what is served now */
-  constructor(clock: Clock, compute: () => readonly Holding[]) {
+  /** @param compute returns what is served now, and what cannot be */
+  constructor(clock: Clock, compute: () => HoldingsState) {
     this.#clock = clock;
     this.#compute = compute;
   }
@@ -30,7 +33,7 @@ export class HoldingsTable {
   }
 
   read(): Holdings {
-    return { seq: this.#seq, start: this.#start, holdings: this.#holdings };
+    return { seq: this.#seq, start: this.#start, ...this.#held };
   }
 
   /** Long poll: waits up to `waitMs`, at most 30 s, while the client has the newest holdings. */
@@ -58,8 +61,8 @@ export class HoldingsTable {
   #tell(): void {
     this.#isStale = false;
     const next = this.#compute();
-    if (JSON.stringify(next) === JSON.stringify(this.#holdings)) return;
-    this.#holdings = next;
+    if (JSON.stringify(next) === JSON.stringify(this.#held)) return;
+    this.#held = next;
     this.#seq++;
     this.#wake();
   }

@@ -3,25 +3,21 @@
 // replica after a pause.
 
 import { type Clock, KatamariError, mustNotFail } from '../../core/mod.ts';
+import type { EventKind } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
-import {
-  formatPlaces,
-  type EventLog,
-  type Holding,
-  type Holdings,
-  type HoldingsRecord,
-  type JoiningChassis,
-} from '../mesh/mod.ts';
+import { formatPlaces, type EventLog, type Holdings, type HoldingsRecord, type JoiningChassis } from '../mesh/mod.ts';
 import { ShardRefusal } from './content-client.ts';
 import { Copies, type Copy } from './copies.ts';
 import type { Fetch, Verify } from './fetch/fetcher.ts';
-import { HoldingsTable } from './holdings.ts';
+import { HoldingsTable, type HoldingsState } from './holdings.ts';
 import { DISK_RESERVE_BYTES, FETCHES_MAX } from './limits.ts';
-import { Replica, type ReplicaStatus } from './replica.ts';
+import { Replica } from './replica.ts';
+import type { ReplicaStatus } from './replica-status.ts';
 import { fullNameOf, type ShardOrder } from './shard.ts';
 import { ShardFaults, type WatchCall } from './shard-faults.ts';
 import type { ShardId, ShardStore } from './shard-store.ts';
 import { Turns } from './turns.ts';
+import { Verifier, type ShardCheck } from './verifier.ts';
 
 export interface KeeperOptions {
   readonly store: ShardStore;
@@ -34,6 +30,8 @@ export interface KeeperOptions {
   readonly timeoutMs: () => number;
   /** Time limit for a copy of a content server to open a shard. */
   readonly openTimeoutMs: number;
+  /** Time between two checks of the files of a shard; 0: only when an operator asks. */
+  readonly verifyEveryMs: number;
   /** Called when `record` has changed. */
   readonly onRecord?: () => void;
 }
@@ -52,19 +50,27 @@ export class Keeper {
   /** The pass over the disk for shards without an order; replicas wait for it. */
   #strays: Promise<void> = Promise.resolve();
   #fetchedBytes = 0;
+  #damaged = 0;
+  readonly #verifier: Verifier;
   #isClosed = false;
   #hasOrders = false;
   #tellingEndMs = 0;
-  #toldFailures = 0;
+  #toldEvents = 0;
   #stopSweeping: () => void = () => undefined;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.#holdings = new HoldingsTable(options.clock, () => this.#served());
+    this.#holdings = new HoldingsTable(options.clock, () => this.#held());
     this.#copies = new Copies(options, (copy) => this.#onCopies(copy));
     this.#faults = new ShardFaults(options.clock, {
       isServed: (name) => this.#replicas.get(name)?.isAnnounced === true,
       onSuspect: (name, why, isAlone) => this.#replicas.get(name)?.suspect(why, isAlone),
+    });
+    this.#verifier = new Verifier({
+      clock: options.clock,
+      everyMs: options.verifyEveryMs,
+      replicas: () => this.#replicas.values(),
+      onFailed: (name, why) => this.#tell('shard_failed', name, why),
     });
     this.#sweepLater();
   }
@@ -96,10 +102,36 @@ export class Keeper {
     return [...this.#replicas.values()].map((replica) => replica.status()).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Bytes that were fetched since the start, and fetches (and checks of files) that run or wait for their turn. */
+  /**
+   * Bytes that were fetched since the start, and fetches that run or wait for their turn, with the checks after failed
+   * calls.
+   */
   fetches(): { readonly bytes: number; readonly running: number; readonly waiting: number } {
     const { running, waiting } = this.#fetchTurns;
     return { bytes: this.#fetchedBytes, running, waiting };
+  }
+
+  /**
+   * Checks the files of shards now, those of an operator before others. The same id again changes nothing.
+   * @param isAsked gets the full name of a shard
+   */
+  verify(id: string, isAsked: (shard: string) => boolean): void {
+    if (!this.#isClosed) this.#verifier.start(id, isAsked);
+  }
+
+  /** What `verify` has found so far. */
+  verification(id: string): readonly ShardCheck[] {
+    return this.#verifier.read(id);
+  }
+
+  /** Shards that were found damaged since the start, and checks of files by result; see Verifier. */
+  checks(): {
+    readonly damaged: number;
+    readonly checks: Readonly<Record<string, number>>;
+    readonly checkedBytes: number;
+  } {
+    const { bytes: checkedBytes, ...checks } = this.#verifier.counts;
+    return { damaged: this.#damaged, checks, checkedBytes };
   }
 
   /** Whether a shard was ever ordered. */
@@ -131,6 +163,7 @@ export class Keeper {
   /** Called when the process drains: ends long polls and fetches. Served shards stay announced. */
   drain(): void {
     this.#isClosed = true;
+    this.#verifier.close();
     this.#holdings.endWaits();
     for (const replica of this.#replicas.values()) void replica.close();
   }
@@ -158,6 +191,7 @@ export class Keeper {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#stopSweeping();
+    this.#verifier.close();
     this.#holdings.endWaits();
     await Promise.all([...this.#replicas.values()].map((replica) => replica.close()));
   }
@@ -175,7 +209,12 @@ export class Keeper {
       onChanged: () => this.#changed(),
       onFetched: (bytes) => (this.#fetchedBytes += bytes),
       strays: () => this.#strays,
-      onFailed: (why) => this.#tellFailure(name, why),
+      onFailed: (why) => this.#tell('shard_failed', name, why),
+      onDamaged: (why) => {
+        this.#damaged++;
+        this.#tell('shard_damaged', name, `${why}. It is withdrawn here, fetched again, and served then`);
+      },
+      onRestored: () => this.#tell('shard_restored', name, 'Its files were fetched again, and it is served here'),
     });
     this.#replicas.set(name, replica);
     const ended = replica.ended.then(() => {
@@ -188,13 +227,13 @@ export class Keeper {
   }
 
   /** One cause may fail every shard, so only some events a minute are written. The status has all reasons. */
-  #tellFailure(name: string, why: string): void {
+  #tell(kind: EventKind, name: string, text: string): void {
     const { events, clock } = this.#options;
     if (clock.nowMs() >= this.#tellingEndMs) {
       this.#tellingEndMs = clock.nowMs() + 60_000;
-      this.#toldFailures = 0;
+      this.#toldEvents = 0;
     }
-    if (this.#toldFailures++ < FAILURES_TOLD_A_MINUTE) events.add('shard_failed', name, why);
+    if (this.#toldEvents++ < EVENTS_A_MINUTE) events.add(kind, name, text);
   }
 
   async #openIn(copy: Copy, replica: Replica): Promise<void> {
@@ -214,6 +253,7 @@ export class Keeper {
 
   #changed(): void {
     this.#holdings.changed();
+    this.#verifier.changed();
     if (this.#isRecordStale) return;
     this.#isRecordStale = true;
     const { clock, store } = this.#options;
@@ -232,16 +272,24 @@ export class Keeper {
     });
   }
 
-  #served(): readonly Holding[] {
+  #held(): HoldingsState {
     const announced = [...this.#replicas.values()].filter(({ isAnnounced }) => isAnnounced);
     const newest = new Map(announced.map((replica) => [replica.indexVersion, replica]));
-    return Object.entries(placesOf(announced)).flatMap(([indexVersion, places]) => {
+    const holdings = Object.entries(placesOf(announced)).flatMap(([indexVersion, places]) => {
       const server = newest.get(indexVersion)?.newestServer();
       if (server === undefined) return [];
       const { service: serviceName, version: serviceVersion } = server;
       const { manifest = '' } = newest.get(indexVersion) ?? {};
       return [{ indexVersion, places, serviceName, serviceVersion, manifest }];
     });
+    const failed = [...this.#replicas.values()].filter((one) => !one.isAnnounced && one.status().why !== '');
+    return {
+      holdings,
+      failed: failed.slice(0, FAILURES_EXPLAINED).map((replica) => {
+        const { indexVersion, place } = replica;
+        return { indexVersion, place, why: replica.status().why.slice(0, WHY_LENGTH_MAX) };
+      }),
+    };
   }
 
   /** Every ten minutes, deletes the shards that have been in `old/` for an hour. */
@@ -281,5 +329,5 @@ const RECORD_AFTER_MS = 500;
 /** Free space in the record is a multiple of this. */
 const FREE_STEP_BYTES = 256 * 1024 * 1024;
 const FAILURES_EXPLAINED = 20;
-const FAILURES_TOLD_A_MINUTE = 20;
+const EVENTS_A_MINUTE = 20;
 const WHY_LENGTH_MAX = 500;

@@ -6,29 +6,14 @@ import { pause } from '../consul/mod.ts';
 import { ShardRefusal, type ShardFacts } from './content-client.ts';
 import type { Copies, Copy } from './copies.ts';
 import type { Fetch, Verify } from './fetch/fetcher.ts';
-import { DISK_RESERVE_BYTES, FAULTS_MAX, RETRY_FIRST_MS, RETRY_MAX_MS, SOUND_MS } from './limits.ts';
+import { FAULTS_MAX, RETRY_FIRST_MS, RETRY_MAX_MS, SOUND_MS } from './limits.ts';
+import { DamagedFiles, ReplicaFiles, type FileCheck } from './replica-files.ts';
+import type { ReplicaState, ReplicaStatus } from './replica-status.ts';
 import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
 import type { ShardStore } from './shard-store.ts';
 import type { Turns } from './turns.ts';
 import { isDeepStrictEqual } from 'node:util';
 import { rcompare } from 'semver';
-
-export type ReplicaState = 'fetching' | 'opening' | 'serving' | 'leaving' | 'backing_off';
-
-export interface ReplicaStatus {
-  /** `index@version/shard` */
-  readonly name: string;
-  readonly state: ReplicaState;
-  readonly bytes: number;
-  readonly bytesDone: number;
-  readonly entries: number;
-  /** Why it is not served; '' while nothing is wrong. */
-  readonly why: string;
-  /** Failures since it was served last. */
-  readonly tries: number;
-  /** Time until the next try, in ms; 0 when none waits. */
-  readonly nextTryInMs: number;
-}
 
 export interface ReplicaOptions {
   readonly store: ShardStore;
@@ -47,10 +32,11 @@ export interface ReplicaOptions {
   readonly onFetched: (bytes: number) => void;
   /** Called for a failure whose reason differs from that of the last one. */
   readonly onFailed: (why: string) => void;
+  /** Called when its files are found damaged, and it is withdrawn. */
+  readonly onDamaged: (why: string) => void;
+  /** Called when it is served after that. */
+  readonly onRestored: () => void;
 }
-
-/** The files of a shard are not as they were fetched. */
-class DamagedFiles extends ShardRefusal {}
 
 export class Replica {
   readonly #options: ReplicaOptions;
@@ -65,9 +51,8 @@ export class Replica {
   #hasChanged = false;
   #isClosed = false;
   #isGone = false;
-  #isOnDisk = false;
+  readonly #files: ReplicaFiles;
   #state: ReplicaState = 'fetching';
-  #bytesDone = 0;
   #facts: ShardFacts = { entries: 0, more: {} };
   #why = '';
   #tries = 0;
@@ -77,11 +62,13 @@ export class Replica {
   #announcedManifest = '';
   /** Last time at which callers may have read that it is served here. */
   #withdrawnAtMs = Number.NEGATIVE_INFINITY;
-  /** A copy has refused the shard while it was announced. */
-  #refusal: ShardRefusal | undefined;
+  /** Why it cannot be served any more: a copy has refused the announced shard, or its files are damaged. */
+  #refusal: ShardRefusal | DamagedFiles | undefined;
+  /** Its files were found damaged, and it was not served since. */
+  #wasDamaged = false;
   /** Why its files must be checked while it is served; undefined when they need not be. */
   #suspicion: { readonly why: string; readonly isAlone: boolean } | undefined;
-  /** Until when its files count as whole. */
+  /** Until when calls that fail do not make its files suspect. */
   #soundUntilMs = Number.NEGATIVE_INFINITY;
   /** Ends the pause or the wait of the loop. */
   #wake = new AbortController();
@@ -92,6 +79,11 @@ export class Replica {
     this.#options = options;
     this.#order = order;
     this.name = fullNameOf(order);
+    this.#files = new ReplicaFiles({
+      ...options,
+      onFound: options.onChanged,
+      onDamaged: (what) => this.#onDamaged(what),
+    });
     this.ended = this.#run();
   }
 
@@ -110,7 +102,22 @@ export class Replica {
 
   /** Whether all its files are on the disk. */
   get isOnDisk(): boolean {
-    return this.#isOnDisk;
+    return this.#files.isOnDisk;
+  }
+
+  /** Whether its files can be checked now. */
+  get isCheckable(): boolean {
+    return this.#isCurrent && this.#files.isOnDisk;
+  }
+
+  /** When all its files were read last, here or while they were fetched. */
+  get checkedAtMs(): number {
+    return this.#files.checkedAtMs;
+  }
+
+  /** Whether copies open it now. */
+  get isOpening(): boolean {
+    return this.#state === 'opening' && this.#options.copies.servers(this.#order).some(({ isJoined }) => isJoined);
   }
 
   /** SHA-256 of the manifest of the announced shard, else of the ordered one. */
@@ -163,6 +170,32 @@ export class Replica {
     this.wake();
   }
 
+  /**
+   * Checks its files beside everything else. A shard with damaged ones is withdrawn at once, even if it is the only
+   * replica, and fetched again. Rejects when it cannot be told whether they are damaged.
+   */
+  async checkFiles(onBytes: (bytesDone: number) => void, signal: AbortSignal): Promise<FileCheck> {
+    const { signal: unwanted } = this.#unwanted;
+    try {
+      return await this.#files.check(this.#order, onBytes, AbortSignal.any([signal, unwanted]));
+    } catch (error) {
+      if (unwanted.aborted) return 'replaced';
+      throw error;
+    }
+  }
+
+  #onDamaged({ message }: DamagedFiles): void {
+    const { onDamaged } = this.#options;
+    const calls = this.#suspicion === undefined ? '' : `; ${CALLS_FAILED}: ${this.#suspicion.why}`;
+    this.#why = `${message}${calls}`;
+    this.#refusal = new DamagedFiles(this.#why);
+    this.#wasDamaged = true;
+    this.#soundUntilMs = Number.NEGATIVE_INFINITY;
+    this.#withdraw();
+    onDamaged(this.#why);
+    this.wake();
+  }
+
   /** Wakes the loop, because something that it may wait for has changed. */
   wake(): void {
     this.#wake.abort();
@@ -199,7 +232,7 @@ export class Replica {
       name: this.name,
       state: this.#state,
       bytes,
-      bytesDone: this.#state === 'fetching' ? this.#bytesDone : bytes,
+      bytesDone: this.#state === 'fetching' ? this.#files.bytesDone : bytes,
       entries: this.#facts.entries,
       why: this.#why,
       tries: this.#tries,
@@ -219,6 +252,7 @@ export class Replica {
         continue;
       }
       this.#hasChanged = false;
+      this.#refusal = undefined;
       const { signal } = this.#unwanted;
       try {
         await this.#fetch();
@@ -238,62 +272,28 @@ export class Replica {
   }
 
   async #fetch(): Promise<void> {
-    const { store, copies, fetch, turns, onFetched } = this.#options;
     const order = this.#order;
-    const wasOnDisk = this.#isOnDisk;
-    this.#isOnDisk = store.has(order) || (await store.restore(order));
-    if (this.#isOnDisk) {
-      // The leader leaves it here, though it may take a while until a copy serves it.
-      if (!wasOnDisk) this.#options.onChanged();
-      return;
-    }
+    if (await this.#files.find(order)) return;
+    if (!this.#isCurrent) return;
+    this.#refusal = undefined;
     this.#state = 'fetching';
-    this.#bytesDone = 0;
     // A copy must not have files open that are replaced.
     await this.#waitForCallers();
-    await copies.close(this.name);
+    await this.#options.copies.close(this.name);
     if (!this.#isCurrent) return;
-    const job = { shard: this.name, source: order.source, digest: order.digest, into: store.partPath(order) };
-    const onBytes = (bytesDone: number): void => {
-      onFetched(Math.max(0, bytesDone - this.#bytesDone));
-      this.#bytesDone = bytesDone;
-    };
-    const { signal } = this.#unwanted;
-    await turns.take(async () => {
-      // A fetch that goes on counts from what an earlier one has left.
-      this.#bytesDone = await store.partBytes(order);
-      await this.#askForSpace(order.bytes - this.#bytesDone);
-      await fetch(job, onBytes, signal);
-    }, signal);
-    // No await between this check and the start of the rename: the order could change.
-    if (!this.#isCurrent) return;
-    await store.commit(order);
-    this.#isOnDisk = true;
-    this.#options.onChanged();
-  }
-
-  async #askForSpace(bytes: number): Promise<void> {
-    const { store } = this.#options;
-    const needed = bytes + DISK_RESERVE_BYTES;
-    if ((await store.freeBytes()) >= needed) return;
-    await store.sweepOld(Date.now(), true);
-    const free = await store.freeBytes();
-    if (free < needed)
-      throw new Error(
-        `the disk has ${inMiB(free)} free, and the shard needs ${inMiB(bytes)} beside a reserve of ${inMiB(DISK_RESERVE_BYTES)}; free space on this machine`,
-      );
+    await this.#files.fetch(order, () => this.#isCurrent, this.#unwanted.signal);
   }
 
   /** Opens the shard until every copy in a pool that can has it open, and at least one. */
   async #open(): Promise<void> {
     const { copies } = this.#options;
     this.#state = 'opening';
-    this.#refusal = undefined;
     while (this.#isCurrent) {
       const woken = this.#nextWake();
       const servers = copies.servers(this.#order).filter(({ isJoined }) => isJoined);
       const facts = await Promise.all(servers.map((copy) => this.#openUnlessLeft(copy)));
       if (!this.#isCurrent) return;
+      if (this.#refusal !== undefined) throw this.#refusal;
       const joined = copies.servers(this.#order).filter(({ isJoined }) => isJoined);
       this.#facts = facts.find((found) => found !== undefined) ?? this.#facts;
       // Announce without an await after the check. A copy that joins later opens what is announced.
@@ -328,18 +328,14 @@ export class Replica {
     if (this.#refusal !== undefined) throw this.#refusal;
   }
 
-  /** Checks the files of a shard whose calls fail, and withdraws it when they are damaged. */
+  /** Checks the files of a shard whose calls fail. */
   async #check({ why, isAlone }: { readonly why: string; readonly isAlone: boolean }): Promise<void> {
     const { clock, onFailed } = this.#options;
-    const isIntact = await this.#isIntact();
+    const found = await this.#checkAtOnce();
     this.#suspicion = undefined;
-    if (!this.#isCurrent || !this.#isAnnounced) return;
+    if (found !== 'intact' || !this.#isCurrent || !this.#isAnnounced) return;
     this.#soundUntilMs = clock.nowMs() + SOUND_MS;
-    const what = `${FAULTS_MAX} calls in a row have failed here`;
-    if (isIntact && !isAlone) return;
-    if (isIntact) return onFailed(`${what}, and its files are as they were fetched: ${why}`);
-    this.#refusal = new DamagedFiles(`its files are damaged; ${what}: ${why}`, true);
-    this.#withdraw();
+    if (isAlone) onFailed(`${CALLS_FAILED}, and its files are as they were fetched: ${why}`);
   }
 
   /** Gives the shard up, unless it is wanted again before its files are closed. */
@@ -372,32 +368,24 @@ export class Replica {
   }
 
   async #pauseAfter(error: Error): Promise<void> {
-    const { clock, copies, store, onFailed } = this.#options;
+    const { clock, copies, onFailed } = this.#options;
     this.#withdraw();
     this.#tries++;
     this.#state = 'backing_off';
-    if (error.message !== this.#why) onFailed(error.message);
+    if (error.message !== this.#why && !(error instanceof DamagedFiles)) onFailed(error.message);
     this.#why = error.message;
     const pauseMs = this.#backoff.next();
     this.#nextTryAtMs = clock.nowMs() + pauseMs;
     await this.#waitForCallers();
     await copies.close(this.name);
-    const mayBeDamaged = error instanceof ShardRefusal && error.isDamaged;
-    if (error instanceof DamagedFiles || (mayBeDamaged && !(await this.#isIntact()))) {
-      this.#soundUntilMs = Number.NEGATIVE_INFINITY;
-      this.#isOnDisk = false;
-      await store.discard(this.#order).catch(() => undefined);
-    }
+    if (error instanceof ShardRefusal && error.isDamaged) await this.#checkAtOnce();
     this.#options.onChanged();
     await this.#waitUntil(this.#nextTryAtMs, () => this.#isCurrent);
   }
 
-  /** Whether the files are as they were fetched. A content server may call files damaged that it cannot read. */
-  async #isIntact(): Promise<boolean> {
-    const { store, turns, verify } = this.#options;
-    const { signal } = this.#unwanted;
-    const folder = store.livePath(this.#order);
-    return await turns.take(() => verify(folder, signal), signal).catch(() => true);
+  /** A content server may call files damaged that it cannot read, so files count as intact when that cannot be told. */
+  async #checkAtOnce(): Promise<FileCheck> {
+    return await this.#files.checkAtOnce(this.#order, this.#unwanted.signal).catch(() => 'intact');
   }
 
   #announce(): void {
@@ -408,6 +396,8 @@ export class Replica {
     this.#isAnnounced = true;
     this.#announcedManifest = this.#order.manifest;
     this.#options.onChanged();
+    if (this.#wasDamaged) this.#options.onRestored();
+    this.#wasDamaged = false;
   }
 
   #withdraw(): void {
@@ -424,9 +414,6 @@ export class Replica {
   }
 }
 
-function inMiB(bytes: number): string {
-  return `${Math.ceil(bytes / 1024 / 1024)} MiB`;
-}
-
+const CALLS_FAILED = `${FAULTS_MAX} calls in a row have failed here`;
 /** Time beyond the global timeout for which a withdrawn shard stays open. */
 const FOLLOW_UP_MS = 1_000;

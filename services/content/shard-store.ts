@@ -4,36 +4,17 @@
 // Content servers may run as other users. So whoever may enter the root folder can read the shards, but not write. The
 // root folder is for the user of the mesh alone, unless an operator opens it.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
-import { z } from 'zod';
 import { syncFolder } from '../mesh/mod.ts';
 import { OLD_KEPT_MS } from './limits.ts';
 import { fullNameOf, whyNoShardName, type ShardOrder } from './shard.ts';
+import { CONTENT, findOddFile, readShardRecord, RECORD, type ShardRecord } from './shard-record.ts';
 
 /** Names a shard on the disk. */
 export type ShardId = Pick<ShardOrder, 'indexVersion' | 'name'>;
-
-/** The files of a fetched shard, in `shard.json` beside them. */
-export interface ShardRecord {
-  /** Digest of the listing of the source. */
-  readonly digest: string;
-  readonly files: readonly FileRecord[];
-}
-
-export interface FileRecord {
-  /** Relative to the shard; '' when the shard is this file. */
-  readonly path: string;
-  readonly bytes: number;
-  readonly sha256: string;
-}
-
-const SHARD_RECORD: z.ZodType<ShardRecord> = z.object({
-  digest: z.string(),
-  files: z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), sha256: z.string() })),
-});
 
 export class ShardStore {
   readonly #root: string;
@@ -65,14 +46,25 @@ export class ShardStore {
     return bytes;
   }
 
-  /** Whether the shard is here whole, with these files. */
-  has(order: ShardId & Pick<ShardOrder, 'digest'>): boolean {
-    return this.#recordAt(this.#live(order))?.digest === order.digest;
+  /**
+   * Whether the shard is here whole: with these files, and each in its size. It reads no content.
+   * @param onDamaged called with what is wrong when it is here, and not whole
+   */
+  async has(
+    order: ShardId & Pick<ShardOrder, 'digest'>,
+    onDamaged: (what: string) => void = () => undefined,
+  ): Promise<boolean> {
+    return await isWhole(this.#live(order), order.digest, onDamaged);
   }
 
   /** What is known of the files of a shard; undefined when it is not here. */
   recordOf(shard: ShardId): ShardRecord | undefined {
-    return this.#recordAt(this.#live(shard));
+    return readShardRecord(this.#live(shard));
+  }
+
+  /** Removes the record of a shard whose files are damaged: it is not here any more, also for the next process. */
+  async distrust(shard: ShardId): Promise<void> {
+    await rm(path.join(this.#live(shard), RECORD), { force: true });
   }
 
   /** Renames a fetched shard into `live/`. Rejects with the error of the system. */
@@ -102,7 +94,7 @@ export class ShardStore {
 
   /** Brings a shard back from `old/`. Returns false when it is not there with these files. */
   async restore(order: ShardId & Pick<ShardOrder, 'digest'>): Promise<boolean> {
-    if (this.#recordAt(this.#old(order))?.digest !== order.digest) return false;
+    if (!(await isWhole(this.#old(order), order.digest, () => undefined))) return false;
     await this.discard(order);
     await this.#move(this.#old(order), this.#live(order));
     return true;
@@ -152,14 +144,6 @@ export class ShardStore {
     return path.join(this.#root, part, indexVersion, name);
   }
 
-  #recordAt(folder: string): ShardRecord | undefined {
-    try {
-      return SHARD_RECORD.parse(JSON.parse(readFileSync(path.join(folder, RECORD), 'utf8')));
-    } catch {
-      return undefined;
-    }
-  }
-
   /** Renames before it deletes: a folder that is deleted in part would look whole. */
   async #delete(folder: string): Promise<void> {
     if (!existsSync(folder)) return;
@@ -203,15 +187,20 @@ export class ShardStore {
   }
 }
 
+async function isWhole(folder: string, digest: string, onDamaged: (what: string) => void): Promise<boolean> {
+  const record = readShardRecord(folder);
+  if (record?.digest !== digest) return false;
+  const what = await findOddFile(folder, record);
+  if (what !== '') onDamaged(what);
+  return what === '';
+}
+
 async function namesIn(folder: string): Promise<readonly string[]> {
   return await readdir(folder).catch(() => []);
 }
 
 /** `name@version`, as a folder. */
 const INDEX_VERSION = /^[A-Za-z_][A-Za-z0-9_]*@[0-9A-Za-z.+-]+$/;
-/** In the folder of a shard: its files, and the record of them. */
-export const CONTENT: string = 'content';
-export const RECORD: string = 'shard.json';
 /** Modes of what is in the root folder, whose own mode decides who can enter. */
 export const FOLDER_MODE = 0o755;
 export const FILE_MODE = 0o644;

@@ -3,6 +3,7 @@
 
 import { decodeStruct } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
+import type { Call } from '../../core/rpc/mod.ts';
 import { BinaryReader, BinaryWriter, WIRE_OF_KIND, WireError, type Method, type Type } from '../../core/thrift/mod.ts';
 
 /** What the mesh reads of the arguments. */
@@ -14,7 +15,7 @@ export interface GatherArguments {
 }
 
 /** @throws KatamariError bad_request for malformed arguments */
-export function readArguments(method: Method, args: Uint8Array): GatherArguments {
+export function readArguments(method: Method, { args, minCoverage: asked }: Call): GatherArguments {
   const { shardsId, coverageId, defaultCoverage } = fieldsOf(method);
   let shards: readonly string[] = [];
   let minCoverage = defaultCoverage;
@@ -30,8 +31,14 @@ export function readArguments(method: Method, args: Uint8Array): GatherArguments
     if (!(error instanceof WireError)) throw error;
     throw new KatamariError('bad_request', `The arguments of ${method.name} are malformed: ${error.what}`);
   }
-  if (minCoverage >= 0 && minCoverage <= 1) return { shards, minCoverage };
-  throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`);
+  return { shards, minCoverage: checkCoverage(asked ?? minCoverage) };
+}
+
+/** Returns the share of the shards that must be in the answer. @throws KatamariError bad_request */
+export function checkCoverage(minCoverage: number): number {
+  if (minCoverage >= 0 && minCoverage <= 1) return minCoverage;
+  const why = `minCoverage is ${minCoverage}, expected a share from 0 to 1`;
+  throw new KatamariError('bad_request', why, { notRun: true });
 }
 
 /** A text among the arguments, without decoding the others; '' when it is absent or the arguments are malformed. */

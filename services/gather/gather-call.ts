@@ -32,7 +32,7 @@ import type { ServedIndex } from './shard-map.ts';
 /** Sends a call of a method with `katamari.gather` to the shards of an index version, and replies once. */
 export function gatherCall(tools: GatherTools, index: ServedIndex, method: Method, call: Call, sink: CallSink): void {
   try {
-    const { shards, minCoverage } = readArguments(method, call.args);
+    const { shards, minCoverage } = readArguments(method, call);
     const named = shards.length > 0 ? shards : shardsOfDocuments(method, call.args);
     const places = placesOf(index, named);
     const deadlineMs = reserved(call.deadlineMs, tools.clock.nowMs());

@@ -8,7 +8,7 @@ import { ManagerClient, type Holdings, type Peer } from '../mesh/mod.ts';
 /** Reads the holdings of a manager; waits up to `waitMs` while they are those of `start` and `afterSeq`. */
 export type ReadHoldings = (start: string, afterSeq: number, waitMs: number) => Promise<Holdings>;
 
-type OnHoldings = (manager: string, holdings: Holdings['holdings'] | undefined) => void;
+type OnHoldings = (manager: string, holdings: Holdings | undefined) => void;
 
 export class HoldingsFollower {
   readonly #clock: Clock;
@@ -65,7 +65,7 @@ export class HoldingsFollower {
         if (signal.aborted) return;
         backoff.reset();
         const isNew = found.start !== start || found.seq !== seq;
-        if (isNew) this.#onHoldings(name, found.holdings);
+        if (isNew) this.#onHoldings(name, found);
         [start, seq] = [found.start, found.seq];
         // A manager that answers at once with nothing new drains, or is at fault.
         if (!isNew && this.#clock.nowMs() - askedMs < SOON_MS) await pause(this.#clock, SOON_MS, signal);

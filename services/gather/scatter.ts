@@ -6,7 +6,7 @@ import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import type { Call, Reply } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { Alarm } from './alarm.ts';
-import type { Lack, MissingShard } from './coverage.ts';
+import { type Lack, LACK, type MissingShard } from './coverage.ts';
 import type { GatherTools } from './gather-tools.ts';
 import type { MethodLatencies } from './latencies.ts';
 import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, TRIES_MAX } from './limits.ts';
@@ -243,7 +243,11 @@ export class Scatter implements RequestOwner {
 
   #giveUp(places: readonly number[], lack: Lack, why: string): void {
     this.#open -= places.length;
-    for (const place of places) this.#missing.push({ shard: this.options.index.names[place] as string, lack, why });
+    for (const place of places) {
+      const shard = this.options.index.names[place] as string;
+      const failure = lack === LACK.noReplica ? this.#index.failures.get(shard) : undefined;
+      this.#missing.push({ shard, lack, why: failure ?? why });
+    }
   }
 
   /** Ends when nothing more can come, and soon after the caller has enough. */

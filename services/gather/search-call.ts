@@ -7,7 +7,7 @@ import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
-import { shardsOfDocuments, textArgument, withShards, withStatistics } from './arguments.ts';
+import { checkCoverage, shardsOfDocuments, textArgument, withShards, withStatistics } from './arguments.ts';
 import { coverageOf, type MissingShard, type MissingShards } from './coverage.ts';
 import {
   allMissing,
@@ -80,7 +80,7 @@ class SearchCall {
     this.#sink = sink;
     this.#args = decodeStruct(this.#method.args, call.args) as unknown as GatheredSearch;
     const { shards = [], minCoverage = 1 } = this.#args;
-    this.#minCoverage = minCoverage;
+    this.#minCoverage = checkCoverage(call.minCoverage ?? minCoverage);
     this.#places = placesOf(index, shards);
     const named = shardsOfDocuments(this.#method, call.args);
     this.#searched = named.length > 0 ? placesOf(index, named) : this.#places;
@@ -227,16 +227,12 @@ class SearchCall {
 }
 
 /** @throws KatamariError bad_request */
-function checkSearch({ count = 0, minCoverage = 1, statistics }: GatheredSearch): void {
+function checkSearch({ count = 0, statistics }: GatheredSearch): void {
   if (statistics !== undefined) checkStatistics(statistics);
   if (!(count >= 0 && count <= COUNT_MAX)) {
     const why = `count is ${count}, expected 0 to ${COUNT_MAX}; page with the cursor for more`;
     throw new KatamariError('bad_request', why, { notRun: true });
   }
-  if (!(minCoverage >= 0 && minCoverage <= 1))
-    throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`, {
-      notRun: true,
-    });
 }
 
 /** @throws KatamariError bad_request */

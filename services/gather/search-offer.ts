@@ -110,6 +110,7 @@ export class SearchOffer implements Offer {
       places: names.map((_, place) => place),
       placeOf: new Map(names.map((name, place) => [name, place])),
       holders: views.flatMap(({ holders }) => holders),
+      failures: new Map(views.flatMap(({ failures }) => [...failures])),
       managers,
       server: serversText(managers),
       again,

@@ -61,6 +61,8 @@ export interface ServedIndex {
   readonly holders: readonly (readonly ShardServer[])[];
   /** All holders, each once. */
   readonly managers: readonly ShardServer[];
+  /** Why a manager does not serve a shard that it is to serve, by full name. */
+  readonly failures: ReadonlyMap<string, string>;
   /** The content servers of all holders, as `serversText` names them. */
   readonly server: string;
   /** The same shards with the holders that they have now; undefined when the version was removed. */
@@ -70,6 +72,7 @@ export interface ServedIndex {
 export class ShardMap {
   #indices: ReadonlyMap<string, KnownIndex> = new Map();
   readonly #holdings = new Map<string, Holdings['holdings']>();
+  readonly #failed = new Map<string, Holdings['failed']>();
   /** By manager, service and version. */
   readonly #holders = new Map<string, ShardServer>();
   readonly #views = new Map<string, ServedIndex>();
@@ -80,11 +83,15 @@ export class ShardMap {
   }
 
   /** Replaces what a manager serves; undefined when it has left. */
-  setHoldings(manager: string, holdings: Holdings['holdings'] | undefined): void {
-    for (const { indexVersion } of [...(this.#holdings.get(manager) ?? []), ...(holdings ?? [])])
-      this.#views.delete(indexVersion);
-    if (holdings === undefined) this.#holdings.delete(manager);
-    else this.#holdings.set(manager, holdings);
+  setHoldings(manager: string, held: Pick<Holdings, 'holdings' | 'failed'> | undefined): void {
+    const [holdings, failed] = [held?.holdings ?? [], held?.failed ?? []];
+    this.#forgetViewsOf(manager);
+    this.#holdings.set(manager, holdings);
+    this.#failed.set(manager, failed);
+    this.#forgetViewsOf(manager);
+    if (held !== undefined) return;
+    this.#holdings.delete(manager);
+    this.#failed.delete(manager);
   }
 
   setOffers(offers: readonly Offer[]): void {
@@ -163,7 +170,26 @@ export class ShardMap {
       const now = this.get(id);
       return now?.manifest === manifest ? now : undefined;
     };
-    return { id, manifest, names, places, placeOf, holders, managers, server: serversText(managers), again };
+    return {
+      id,
+      manifest,
+      names,
+      places,
+      placeOf,
+      holders,
+      managers,
+      server: serversText(managers),
+      failures: this.#failuresOf(id, names),
+      again,
+    };
+  }
+
+  #failuresOf(id: string, names: readonly string[]): ReadonlyMap<string, string> {
+    const failures = new Map<string, string>();
+    for (const [manager, failed] of this.#failed)
+      for (const { indexVersion, place, why } of failed)
+        if (indexVersion === id) failures.set(names[place] ?? '', `${manager}: ${why}`);
+    return failures;
   }
 
   #serverOf(manager: string, holding: Holding | undefined): ShardServer | undefined {
@@ -172,7 +198,8 @@ export class ShardMap {
   }
 
   #forgetViewsOf(manager: string): void {
-    for (const { indexVersion } of this.#holdings.get(manager) ?? []) this.#views.delete(indexVersion);
+    for (const { indexVersion } of [...(this.#holdings.get(manager) ?? []), ...(this.#failed.get(manager) ?? [])])
+      this.#views.delete(indexVersion);
   }
 }
 

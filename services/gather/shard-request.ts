@@ -139,6 +139,7 @@ function requestCall(
     identity: call.identity,
     attempt: call.attempt,
     doNotQueue: call.doNotQueue,
+    minCoverage: undefined,
     signal,
   };
 }

@@ -24,7 +24,8 @@ import { AdminGuard, refused, type AdminContext, type AdminMethod, type TokenArg
 import { accessHandlers, type AccessActions, type ExplainedAccess } from './access-handlers.ts';
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';
-import { indexMethods, type IndexActions } from './index-admin.ts';
+import type { IndexActions } from './index-actions.ts';
+import { indexMethods } from './index-admin.ts';
 import { checkRoute, checkRouteVersions, type KnownVersions } from './route-check.ts';
 
 export interface AdminActions {

@@ -1,59 +1,16 @@
 // The methods of the admin service for indices, in the shapes of idl/indices.thrift. It checks what it is given
 // before anything is written: the name, the source as a manager sees it, the managers that could serve it.
 
-import type { Clock } from '../../core/mod.ts';
 import { valid } from 'semver';
-import {
-  INDEX_NAME,
-  indexIdOf,
-  isVersionRange,
-  manifestHash,
-  parsePlaces,
-  type AssignmentRecord,
-  type HoldingsRecord,
-  type IndexRecord,
-  type ManagerRecord,
-  type ManifestRecord,
-  type ReplicaFacts,
-  type Route,
-  type Routes,
-  type SourceFacts,
-} from '../mesh/mod.ts';
-import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
-import { IndexLeader, type IndexPlan } from './index-leader.ts';
-import { indexStatus, type ThriftIndexStatus } from './index-status.ts';
-import { type IndexStore, manifestText, unknownIndex } from './index-store.ts';
-import { type ContentChoice, hasContentService } from './placement.ts';
-
-/** What the mesh orders and holds. */
-export interface MeshHoldings {
-  readonly managers: ReadonlyMap<string, ManagerRecord>;
-  readonly drained: ReadonlySet<string>;
-  readonly holdings: ReadonlyMap<string, HoldingsRecord>;
-  readonly orders: ReadonlyMap<string, AssignmentRecord>;
-}
-
-export interface IndexActions {
-  readonly store: IndexStore;
-  /** @throws Error when it cannot be read */
-  readonly manifest: (sha256: string) => Promise<ManifestRecord>;
-  readonly managers: () => ReadonlyMap<string, ManagerRecord>;
-  /** Lists a source on a manager. @throws KatamariError bad_request that says what is wrong with the source */
-  readonly inspect: (manager: string, source: string) => Promise<SourceFacts>;
-  /** What the managers say about the shards of an index, or of all for ''; without those that do not answer. */
-  readonly replicas: (index: string) => Promise<ReadonlyMap<string, readonly ReplicaFacts[]>>;
-  readonly readHoldings: () => Promise<MeshHoldings>;
-  /** Whether a service that is no index has this name. */
-  readonly isService: (name: string) => boolean;
-  readonly routes: () => Routes;
-  /** Refuses when another client changes the route at the same time. */
-  readonly setRoute: (service: string, route: Route) => Promise<void>;
-  /** `change` gets the route that is in force, again after a change of another client; undefined leaves it. */
-  readonly changeRoute: (service: string, change: (route: Route) => Route | undefined) => Promise<void>;
-  /** Share of the calls of an index that a version gets, from 0 to 1. */
-  readonly shareOf: (name: string, version: string) => number;
-  readonly clock: Clock;
-}
+import { INDEX_NAME, indexIdOf, manifestHash, type IndexRecord, type Route, type SourceFacts } from '../mesh/mod.ts';
+import type { AdminMethod, TokenArgs } from './admin-guard.ts';
+import type { IndexActions } from './index-actions.ts';
+import { bad, checkReplicas, checkSame, contentOf, noContentService, runsContent } from './index-checks.ts';
+import { IndexReports } from './index-reports.ts';
+import type { ThriftIndexStatus } from './index-status.ts';
+import { manifestText, unknownIndex } from './index-store.ts';
+import { promotionWarnings, replicaWarnings } from './index-warnings.ts';
+import type { ContentChoice } from './placement.ts';
 
 interface ThriftNewIndex {
   readonly name: string;
@@ -73,8 +30,15 @@ interface NewIndexArgs extends TokenArgs {
   readonly index: ThriftNewIndex;
 }
 
+/** Struct ChangedIndex. */
+interface ThriftChangedIndex {
+  readonly status: ThriftIndexStatus;
+  readonly warnings: readonly string[];
+}
+
 export function indexMethods(actions: IndexActions): Readonly<Record<string, AdminMethod>> {
-  const admin = new IndexAdmin(actions);
+  const reports = new IndexReports(actions);
+  const admin = new IndexAdmin(actions, reports);
   return {
     inspectSource: {
       scope: 'deploy',
@@ -103,7 +67,7 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
       subject: indexIdOf,
       act: async ({ name, version, force }: IndexArgs & { force: boolean }, { note }) => {
         note(actions.routes().get(name)?.weights ?? null, { [version]: 100 });
-        await admin.promote(name, version, force);
+        return await admin.promote(name, version, force);
       },
     },
     removeIndex: {
@@ -116,29 +80,24 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
     },
     getIndices: {
       scope: 'read',
-      act: ({ name, withShards }: TokenArgs & { name: string; withShards: boolean }) => admin.status(name, withShards),
+      act: ({ name, withShards }: TokenArgs & { name: string; withShards: boolean }) =>
+        reports.status(name, withShards),
+    },
+    getIndexNodes: { scope: 'read', act: () => reports.nodes() },
+    getIndexDocuments: {
+      scope: 'read',
+      act: ({ name, version }: IndexArgs) => actions.store.documents(name, version),
     },
   };
 }
 
-/**
- * The state of index versions with their shards.
- * @param records as last read from Consul, which may not answer
- */
-export function readIndices(
-  actions: IndexActions,
-  records: readonly IndexRecord[],
-): Promise<readonly ThriftIndexStatus[]> {
-  return new IndexAdmin(actions).look(records);
-}
-
 class IndexAdmin {
   readonly #actions: IndexActions;
-  /** The conditions of all versions, reused for CONDITIONS_MS: they cost reads of Consul and a plan. */
-  #conditions: { readonly untilMs: number; readonly of: Promise<IndexPlan['conditions']> } | undefined;
+  readonly #reports: IndexReports;
 
-  constructor(actions: IndexActions) {
+  constructor(actions: IndexActions, reports: IndexReports) {
     this.#actions = actions;
+    this.#reports = reports;
   }
 
   async report(source: string, contentService: string): Promise<unknown> {
@@ -158,7 +117,7 @@ class IndexAdmin {
     const record = await this.#checked(index, '');
     const { facts } = await this.#inspect(record.source, record);
     const id = indexIdOf(record);
-    const { orders, conditions } = await this.#plan(new Map([[id, { record, manifest: facts }]]));
+    const { orders, conditions } = await this.#reports.plan(new Map([[id, { record, manifest: facts }]]));
     const managers = [...orders].flatMap(([manager, own]) => {
       const places = own.get(id);
       if (places === undefined) return [];
@@ -175,12 +134,13 @@ class IndexAdmin {
     if (known !== undefined) {
       checkSame(known, record, index.replicas);
       await this.#heal(known);
-      return { status: await this.#one(known), isNew: false, warnings: [] };
+      return { ...(await this.#changed(known, await this.#replicaWarnings(known))), isNew: false };
     }
     const { facts } = await this.#inspect(record.source, record);
     await this.#keepRoute(record);
     const added = await store.add(record, facts);
-    return { status: await this.#one(added), isNew: true, warnings: facts.warnings };
+    const warnings = [...facts.warnings, ...(await this.#replicaWarnings(added))];
+    return { ...(await this.#changed(added, warnings)), isNew: true };
   }
 
   /** Writes the list of the shards of a version again when Consul has lost it, and its source is what it was. */
@@ -199,25 +159,29 @@ class IndexAdmin {
       );
   }
 
-  async replicate(name: string, version: string, replicas: number): Promise<ThriftIndexStatus> {
+  async replicate(name: string, version: string, replicas: number): Promise<ThriftChangedIndex> {
     checkReplicas(replicas);
-    return await this.#one(await this.#actions.store.setReplicas(name, version, replicas));
+    const record = await this.#actions.store.setReplicas(name, version, replicas);
+    return await this.#changed(record, await this.#replicaWarnings(record));
   }
 
-  async promote(name: string, version: string, force: boolean): Promise<void> {
+  async promote(name: string, version: string, force: boolean): Promise<ThriftChangedIndex> {
     const { store, setRoute, changeRoute } = this.#actions;
     const record = await store.get(name, version);
     if (record === undefined) throw unknownIndex(name, version, await store.list());
-    const { served } = await this.#one(record);
-    if (served < record.shards && !force) {
-      const why = `${served} of ${record.shards} shards of ${name}@${version} are served, so calls would fail; wait for the others, or force it`;
+    const versions = await this.#reports.status(name, false);
+    const now = versions.find((one) => one.version === version) ?? (await this.#reports.one(record));
+    if (now.served < record.shards && !force) {
+      const why = `${now.served} of ${record.shards} shards of ${name}@${version} are served, so calls would fail; wait for the others, or force it`;
       throw bad(why);
     }
+    const [before] = versions.filter((one) => one.share > 0).sort((a, b) => b.share - a.share);
+    const warnings = promotionWarnings(before?.version === version ? undefined : before, now);
     // Its shards that are served can be asked for with a lower minCoverage.
     if (force) await store.setReady(name, version);
     await setRoute(name, { weights: { [version]: 100 } });
     // It may have been removed meanwhile.
-    if ((await store.get(name, version)) !== undefined) return;
+    if ((await store.get(name, version)) !== undefined) return await this.#changed(record, warnings);
     await changeRoute(name, (route) => withoutVersion(route, version));
     throw unknownIndex(name, version, await store.list());
   }
@@ -241,88 +205,13 @@ class IndexAdmin {
     await changeRoute(name, (route) => withoutVersion(route, version));
   }
 
-  async status(name: string, withShards: boolean): Promise<readonly ThriftIndexStatus[]> {
-    const records = await this.#actions.store.list();
-    const asked = name === '' ? records : records.filter((one) => one.name === name);
-    if (asked.length === 0 && name !== '') throw unknownIndex(name, '', records);
-    return await this.#statuses(asked, name, withShards);
+  async #replicaWarnings(record: IndexRecord): Promise<readonly string[]> {
+    return replicaWarnings(record, await this.#reports.holdersFor(record));
   }
 
-  /** Returns the state of these versions. If Consul does not answer, its error is a condition of each. */
-  async look(records: readonly IndexRecord[]): Promise<readonly ThriftIndexStatus[]> {
-    return await this.#statuses(records, '', true, async () => {
-      try {
-        return await this.#currentConditions();
-      } catch (error) {
-        const why = `what keeps shards from being placed is unknown: ${(error as Error).message}`;
-        return new Map(records.map((record) => [indexIdOf(record), [why]]));
-      }
-    });
-  }
-
-  async #one(record: IndexRecord): Promise<ThriftIndexStatus> {
-    const [status] = await this.#statuses([record], record.name, false);
-    return status as ThriftIndexStatus;
-  }
-
-  async #statuses(
-    records: readonly IndexRecord[],
-    name: string,
-    withShards: boolean,
-    readConditions: () => Promise<IndexPlan['conditions']> = () => this.#currentConditions(),
-  ): Promise<readonly ThriftIndexStatus[]> {
-    if (records.length === 0) return [];
-    const [replicas, conditions] = await Promise.all([this.#actions.replicas(name), readConditions()]);
-    return await Promise.all(
-      records.map(async (record) => {
-        const manifest = await this.#actions.manifest(record.manifest).catch(() => undefined);
-        const own = [
-          ...(manifest === undefined ? ['the list of its shards cannot be read from Consul'] : []),
-          ...(conditions.get(indexIdOf(record)) ?? []),
-        ];
-        const share = this.#actions.shareOf(record.name, record.version);
-        return indexStatus({ record, manifest, replicas, conditions: own, share }, withShards);
-      }),
-    );
-  }
-
-  #currentConditions(): Promise<IndexPlan['conditions']> {
-    const nowMs = this.#actions.clock.nowMs();
-    if (this.#conditions !== undefined && nowMs < this.#conditions.untilMs) return this.#conditions.of;
-    const of = this.#plan(new Map()).then(({ conditions }) => conditions);
-    this.#conditions = { untilMs: nowMs + CONDITIONS_MS, of };
-    of.catch(() => (this.#conditions = undefined));
-    return of;
-  }
-
-  /** Places the shards of all index versions, and of those given, as the leader would. */
-  async #plan(more: ReadonlyMap<string, { readonly record: IndexRecord; readonly manifest: ManifestRecord }>): Promise<{
-    readonly orders: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
-    readonly conditions: IndexPlan['conditions'];
-  }> {
-    const { store, manifest, readHoldings, clock } = this.#actions;
-    const { managers, drained, holdings, orders } = await readHoldings();
-    const indices = new Map((await store.list()).map((record) => [indexIdOf(record), record]));
-    const manifests = new Map<string, ManifestRecord>();
-    for (const [id, one] of more) {
-      indices.set(id, one.record);
-      manifests.set(one.record.manifest, one.manifest);
-    }
-    for (const { manifest: sha256 } of indices.values()) {
-      if (manifests.has(sha256)) continue;
-      const found = await manifest(sha256).catch(() => undefined);
-      if (found !== undefined) manifests.set(sha256, found);
-    }
-    const plan = new IndexLeader(clock).plan({
-      indices,
-      unreadable: new Set(),
-      manifests,
-      managers,
-      drained,
-      holdings,
-      ordered: new Map([...managers.keys()].map((name) => [name, orders.get(name)?.shards ?? []])),
-    });
-    return { orders: placesByIndex(plan), conditions: plan.conditions };
+  async #changed(record: IndexRecord, warnings: readonly string[]): Promise<ThriftChangedIndex> {
+    this.#reports.changed();
+    return { status: await this.#reports.one(record), warnings };
   }
 
   /** Lists a source on a manager that has the content service. @throws KatamariError */
@@ -334,16 +223,7 @@ class IndexAdmin {
 
   /** Names of the managers with a living copy of the content service. */
   #able(content: ContentChoice): readonly string[] {
-    return [...this.#actions.managers()]
-      .filter(
-        ([, { pools, isDraining }]) =>
-          !isDraining &&
-          hasContentService(
-            pools.filter(({ alive }) => alive > 0),
-            content,
-          ),
-      )
-      .map(([name]) => name);
+    return [...this.#actions.managers()].filter(([, record]) => runsContent(record, content)).map(([name]) => name);
   }
 
   /** Checks all that can be checked without the source. @throws KatamariError */
@@ -363,11 +243,6 @@ class IndexAdmin {
     checkReplicas(replicas);
     if (promoteAtReplicas < 0 || promoteAtReplicas > replicas)
       throw bad(`promoteAtReplicas is ${promoteAtReplicas}, expected 0 to the number of replicas, ${replicas}`);
-    if (replicas > managers.length)
-      throw bad(
-        `${replicas} replicas are wanted, and ${managers.length === 1 ? `only ${managers[0]} has` : `${managers.length} managers have`} ` +
-          `${contentService}; start it on more managers, or ask for fewer replicas (--replicas ${managers.length})`,
-      );
     const common = { name, version, source: source.replace(/\/+$/, ''), ...content, replicas, promoteAtReplicas };
     return {
       ...common,
@@ -392,54 +267,6 @@ class IndexAdmin {
   }
 }
 
-/** The places of each index version in the orders of each manager. */
-function placesByIndex({ orders }: IndexPlan): ReadonlyMap<string, ReadonlyMap<string, readonly number[]>> {
-  return new Map(
-    [...orders].map(([manager, own]) => [
-      manager,
-      new Map(own.map(({ indexVersion, places }) => [indexVersion, parsePlaces(places)])),
-    ]),
-  );
-}
-
-/** Reads `Lucene` or `Lucene@^1`. @throws KatamariError */
-function contentOf(text: string): ContentChoice {
-  const [contentService = '', contentRange = ''] = text.split('@');
-  if (/^[A-Za-z_][\w.]{0,199}$/.test(contentService) && isVersionRange(contentRange))
-    return { contentService, contentRange };
-  throw bad(`The content service is "${text}", expected a name, or one with a range of versions such as Lucene@^1`);
-}
-
-function checkReplicas(replicas: number): void {
-  if (replicas >= 1 && replicas <= REPLICAS_MAX) return;
-  throw bad(`The number of replicas is ${replicas}, expected 1 to ${REPLICAS_MAX}`);
-}
-
-/** @throws KatamariError when a version is added again with something else */
-function checkSame(known: IndexRecord, asked: IndexRecord, replicas: number | undefined): void {
-  if (known.source !== asked.source)
-    throw bad(
-      `${indexIdOf(known)} exists, with the source ${known.source}; a version never changes, so add another version`,
-    );
-  const [before, now] = [known, asked].map(({ contentService, contentRange }) => `${contentService}@${contentRange}`);
-  if (before !== now) throw bad(`${indexIdOf(known)} exists, with the content service ${before}; add another version`);
-  if (replicas !== undefined && known.replicas !== replicas)
-    throw bad(
-      `${indexIdOf(known)} exists, with ${known.replicas} replicas; change them with katamari index replicate ${indexIdOf(known)} ${replicas}`,
-    );
-}
-
-function noContentService(content: ContentChoice, managers: ReadonlyMap<string, ManagerRecord>): Error {
-  const { contentService, contentRange } = content;
-  const what = contentRange === '' ? contentService : `${contentService}@${contentRange}`;
-  const others = [...managers.values()]
-    .flatMap(({ pools }) => pools)
-    .filter(({ service }) => service === contentService);
-  const versions = [...new Set(others.map(({ version }) => version))].join(', ');
-  const hint = versions === '' ? 'deploy it first' : `versions here are ${versions}`;
-  return bad(`No manager has a copy of the content service ${what}; ${hint}`);
-}
-
 function bytesOf({ shards }: Pick<SourceFacts, 'shards'>): number {
   return shards.reduce((sum, { bytes }) => sum + bytes, 0);
 }
@@ -450,12 +277,6 @@ function withoutVersion({ weights }: Route, version: string): Route | undefined 
   return { weights: Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version)) };
 }
 
-function bad(why: string): Error {
-  return refused('invalid', why);
-}
-
-const CONDITIONS_MS = 1_000;
-const REPLICAS_MAX = 1_000;
 /** Default number of replicas. */
 const REPLICAS_USUAL = 2;
 /** Manifest of a record whose source has not been listed. */

@@ -12,6 +12,8 @@ export interface IndexFacts {
   readonly conditions: readonly string[];
   /** Share of the calls that name no version, from 0 to 1. */
   readonly share: number;
+  /** Managers that may hold its shards now. */
+  readonly holders: number;
 }
 
 /** Struct IndexStatus of idl/indices.thrift. */
@@ -27,6 +29,7 @@ export interface ThriftIndexStatus {
   readonly shards: number;
   readonly served: number;
   readonly replicas: number;
+  readonly replicasServed: number;
   readonly shardList: readonly ThriftShardStatus[];
   readonly [field: string]: unknown;
 }
@@ -35,6 +38,7 @@ export interface ThriftIndexStatus {
 interface ThriftShardStatus {
   readonly name: string;
   readonly bytes: number;
+  readonly digest: string;
   readonly entries: number;
   readonly replicas: readonly { readonly manager: string; readonly state: number; readonly bytesDone: number }[];
 }
@@ -53,7 +57,7 @@ const REPLICA_STATES: Readonly<Record<string, number>> = {
 };
 
 export function indexStatus(
-  { record, manifest, replicas, conditions, share }: IndexFacts,
+  { record, manifest, replicas, conditions, share, holders }: IndexFacts,
   withShards: boolean,
 ): ThriftIndexStatus {
   const id = indexIdOf(record);
@@ -67,7 +71,7 @@ export function indexStatus(
       else found.push({ ...one, manager });
     }
   }
-  const shards = (manifest?.shards ?? []).map(({ name, bytes }) => ({ name, bytes, own: byShard.get(name) ?? [] }));
+  const shards = (manifest?.shards ?? []).map((shard) => ({ ...shard, own: byShard.get(shard.name) ?? [] }));
   const serving = shards.map(({ own }) => own.filter(({ state }) => state === 'serving').length);
   const served = serving.filter((count) => count > 0).length;
   const wanted = shards.flatMap(({ own }) => own.filter(({ state }) => state !== 'leaving'));
@@ -79,6 +83,8 @@ export function indexStatus(
     source: record.source,
     contentService: contentRange === '' ? contentService : `${contentService}@${contentRange}`,
     replicas: record.replicas,
+    replicasServed: serving.length === 0 ? 0 : Math.min(...serving),
+    holders,
     promoteAtReplicas: record.promoteAtReplicas,
     state: stateOf(record, served, serving),
     conditions: [
@@ -103,9 +109,10 @@ export function indexStatus(
     bytesWanted: wanted.reduce((sum, { bytes }) => sum + bytes, 0),
     manifest: record.manifest,
     shardList: withShards
-      ? shards.map(({ name, bytes, own }) => ({
+      ? shards.map(({ name, bytes, digest, own }) => ({
           name,
           bytes,
+          digest,
           entries: Math.max(0, ...own.map(({ entries }) => entries)),
           replicas: own.map(({ manager, state, bytesDone, why, tries, nextTryInMs }) => ({
             manager,

@@ -2,8 +2,10 @@
 // undo each other's changes. Of a version, only the number of replicas and the times of its progress change.
 
 import { KatamariError } from '../../core/mod.ts';
-import type { ConsulClient } from '../consul/mod.ts';
+import type { ConsulClient, ConsulEntry } from '../consul/mod.ts';
 import {
+  ASSIGNMENT,
+  HOLDINGS,
   INDEX,
   indexIdOf,
   indexPathOf,
@@ -45,6 +47,28 @@ export class IndexStore {
 
   async get(name: string, version: string): Promise<IndexRecord | undefined> {
     return (await this.#find(name, version))?.record;
+  }
+
+  /**
+   * The documents of a version as they stand in Consul: its record, the list of its shards, and what each manager is
+   * ordered to hold and says that it holds of it.
+   * @throws KatamariError no_pool for an unknown version
+   */
+  async documents(name: string, version: string): Promise<readonly StoredDocument[]> {
+    const { client } = this.#options;
+    const keys = this.#keys;
+    const entry = await client.get(this.#keyOf({ name, version }));
+    if (entry === undefined) throw unknownIndex(name, version, await this.list());
+    const record = readEntry(INDEX, entry);
+    const manifest = record instanceof Error ? undefined : await client.get(`${keys.manifests}${record.manifest}`);
+    const [orders, holdings] = await Promise.all([client.list(keys.assignments), client.list(keys.holdings)]);
+    const id = `${name}@${version}`;
+    return [
+      { ...storedDocument(entry), ...(record instanceof Error ? { problem: record.message } : {}) },
+      ...(manifest === undefined ? [] : [storedDocument(manifest)]),
+      ...orders.entries.flatMap((one) => partOf(one, orderOf(one, id))),
+      ...holdings.entries.flatMap((one) => partOf(one, holdingOf(one, id))),
+    ];
   }
 
   /**
@@ -156,6 +180,40 @@ export class IndexStore {
 interface StoredIndex {
   readonly record: IndexRecord;
   readonly modifyIndex: number;
+}
+
+/** Struct StoredDocument of idl/indices.thrift. */
+export interface StoredDocument {
+  readonly key: string;
+  readonly modifyIndex: number;
+  readonly text: string;
+  readonly problem: string;
+}
+
+function storedDocument({ key, modifyIndex, value, problem }: ConsulEntry): StoredDocument {
+  return { key, modifyIndex, text: value, problem };
+}
+
+/** The part of a document that is about one version; none when it says nothing of it. */
+function partOf(entry: ConsulEntry, part: object | undefined): StoredDocument[] {
+  return part === undefined ? [] : [{ ...storedDocument(entry), text: JSON.stringify(part) }];
+}
+
+/** Without the deployments of the manager, which have nothing to do with the version and may hold secrets. */
+function orderOf(entry: ConsulEntry, id: string): object | undefined {
+  const order = readEntry(ASSIGNMENT, entry);
+  if (order instanceof Error) return undefined;
+  const shards = (order.shards ?? []).filter(({ indexVersion }) => indexVersion === id);
+  return shards.length === 0 ? undefined : { term: order.term, leader: order.leader, shards };
+}
+
+function holdingOf(entry: ConsulEntry, id: string): object | undefined {
+  const held = readEntry(HOLDINGS, entry);
+  if (held instanceof Error) return undefined;
+  const failed = held.failed.filter(({ indexVersion }) => indexVersion === id);
+  const [serving, onDisk, manifest] = [held.serving[id], held.onDisk[id], held.manifests?.[id]];
+  if (serving === undefined && onDisk === undefined && failed.length === 0) return undefined;
+  return { serving, onDisk, manifest, failed, freeBytes: held.freeBytes };
 }
 
 /** The text of a manifest; its hash is its name. */

@@ -2,7 +2,8 @@
 
 export type { AccessActions } from './access-handlers.ts';
 export { adminOffers } from './admin-service.ts';
-export { readIndices, type IndexActions, type MeshHoldings } from './index-admin.ts';
+export type { IndexActions, MeshHoldings } from './index-actions.ts';
+export { readIndices } from './index-reports.ts';
 export type { ThriftIndexStatus } from './index-status.ts';
 export { IndexStore } from './index-store.ts';
 export { changedFields, DeploymentStore, type DeployOutcome, describeChange } from './deployment-store.ts';

@@ -29,11 +29,19 @@ export interface Holding {
   readonly manifest: string;
 }
 
+/** A shard that a manager is to serve and does not, because something failed. */
+export interface UnservedShard {
+  readonly indexVersion: string;
+  readonly place: number;
+  readonly why: string;
+}
+
 /** All holdings of a manager at one moment. */
 export interface Holdings {
   readonly seq: number;
   readonly start: string;
   readonly holdings: readonly Holding[];
+  readonly failed: readonly UnservedShard[];
 }
 
 /** A shard on a manager; see idl/manager.thrift. */

@@ -51,6 +51,7 @@ export {
 export { idOfPath, indexIdOf, indexPathOf, pathOfId } from './index-name.ts';
 export { ManifestCache, manifestHash } from './manifest-cache.ts';
 export type { JoiningChassis, PrepareChassis } from './joining-chassis.ts';
+export { FINISHED_MARK, isNoShard, SHARDS_JSON } from './source-entries.ts';
 export { formatPlaces, parsePlaces, SHARDS_MAX } from './places.ts';
 export { fillPlaceholders } from './placeholders.ts';
 export { type ListenAddress, Presence, sessionCheckEveryMs } from './presence.ts';

@@ -63,6 +63,7 @@ function managerFamilies(own: ManagerRole, held: ReturnType<ManagerRole['replica
     byVersion.set(id, states);
   }
   const { bytes, running, waiting } = own.fetches();
+  const { damaged, checks, checkedBytes } = own.checks();
   return [
     {
       name: 'katamari_shards',
@@ -85,6 +86,24 @@ function managerFamilies(own: ManagerRole, held: ReturnType<ManagerRole['replica
       type: 'gauge',
       help: 'Fetches of shards that run, and those that wait for their turn.',
       samples: by('state', { running, waiting }),
+    },
+    {
+      name: 'katamari_shards_damaged_total',
+      type: 'counter',
+      help: 'Shards whose files this manager has found damaged, withdrawn and fetched again.',
+      samples: [{ labels: {}, value: damaged }],
+    },
+    {
+      name: 'katamari_shard_checks_total',
+      type: 'counter',
+      help: 'Checks of the files of a shard against their SHA-256, by result.',
+      samples: by('result', checks),
+    },
+    {
+      name: 'katamari_shard_check_bytes_total',
+      type: 'counter',
+      help: 'Bytes of shards that these checks have read.',
+      samples: [{ labels: {}, value: checkedBytes }],
     },
   ];
 }

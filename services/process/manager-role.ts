@@ -69,6 +69,7 @@ export class ManagerRole {
       clock,
       timeoutMs: () => shared.timeoutMs,
       openTimeoutMs: config.content.openTimeoutMs,
+      verifyEveryMs: config.content.verifyEveryMs,
       onRecord: () => role?.announceHoldings(),
     });
     const inspector = new SourceInspector(config.content.sources);
@@ -158,6 +159,11 @@ export class ManagerRole {
   /** The fetches of this manager; see Keeper. */
   fetches(): ReturnType<Keeper['fetches']> {
     return this.#keeper.fetches();
+  }
+
+  /** The checks of the files of shards; see Keeper. */
+  checks(): ReturnType<Keeper['checks']> {
+    return this.#keeper.checks();
   }
 
   /** Lists the shards of a source. Rejects with an error that says what is wrong with it. */

@@ -16,6 +16,7 @@ import { Link } from '../../core/link/mod.ts';
 import { systemClock } from '../../core/mod.ts';
 import { chassisInterface, createCall, EMPTY_STRUCT, type Reply } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
+import { expectReplyInfo } from '../kit/tools/reply-info-exam.ts';
 import { toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
 
@@ -226,6 +227,10 @@ describe('The C++ kit', () => {
       rmSync(folder, { recursive: true, force: true });
     }
   }
+
+  test('tells handlers the facts about replies to their calls', async () => {
+    await expectReplyInfo([programs.conformance], { CONFORMANCE_IDL: CONFORMANCE });
+  });
 
   test('describes every configured property', async () => {
     await linked(programs.conformance, { CONFORMANCE_IDL: CONFORMANCE, CONFORMANCE_CONCURRENCY: '3' }, async (call) => {

@@ -13,6 +13,7 @@ import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/cont
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { JAVA_BUILD_MS, JAVA_EXAMPLES, javaPrograms } from '../kit/tools/java-kit.ts';
 import { type ManagedChassis, withManagedChassis } from '../kit/tools/managed-chassis.ts';
+import { expectReplyInfo } from '../kit/tools/reply-info-exam.ts';
 import { REPOSITORY } from '../kit/tools/repository.ts';
 import { runKatamari } from '../kit/tools/run.ts';
 import { until } from '../kit/tools/wait.ts';
@@ -125,6 +126,12 @@ describe('The Java kit', () => {
       expect([code, /(\d+) checks, \1 ok\.\n$/.test(stdout) || stdout + stderr]).toEqual([0, true]);
     },
     120_000,
+  );
+
+  test(
+    'tells handlers the facts about replies to their calls',
+    () => expectReplyInfo(command('ConformanceChassis'), { CONFORMANCE_IDL: CONFORMANCE }),
+    START_MS,
   );
 
   test(

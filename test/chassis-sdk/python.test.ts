@@ -11,6 +11,7 @@ import { parse } from 'yaml';
 import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/content-exam.ts';
 import { isAlive, startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
+import { expectReplyInfo } from '../kit/tools/reply-info-exam.ts';
 import { generate, python, type Generated } from '../kit/wire/thrift-client.ts';
 import { runtimeName } from '../../core/mod.ts';
 import { REPOSITORY } from '../kit/tools/repository.ts';
@@ -229,6 +230,10 @@ describe('The Python kit', () => {
     expect(checks.filter(({ verdict }) => verdict !== 'ok')).toEqual([]);
     expect(code).toBe(0);
   }, 120_000);
+
+  test('tells handlers the facts about replies to their calls', async () => {
+    await expectReplyInfo(['/usr/bin/python3', FIXTURE], env);
+  }, 60_000);
 
   test('conforms as a content server, with one concurrent call and with three', async () => {
     const fixture = path.join(KIT, 'tests', 'holds_shards.py');

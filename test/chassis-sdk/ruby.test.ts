@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/content-exam.ts';
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
+import { expectReplyInfo } from '../kit/tools/reply-info-exam.ts';
 import { REPOSITORY } from '../kit/tools/repository.ts';
 import { toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
@@ -216,6 +217,11 @@ describe('The kit for Ruby', () => {
     for (const { code, stdout, stderr } of await Promise.all([conform('1'), conform('4')]))
       expect([code, /(\d+) checks, \1 ok\.\n$/.test(stdout) || stdout + stderr]).toEqual([0, true]);
   }, 120_000);
+
+  test('tells handlers the facts about replies to their calls', async () => {
+    await run(toolPath('thrift'), ['--gen', 'rb', '-o', directory, path.join(REPOSITORY, 'idl', 'conformance.thrift')]);
+    await expectReplyInfo([...ruby(), path.join(REPOSITORY, 'test/fixtures/chassis/ruby/conformance.rb')]);
+  }, 60_000);
 
   test('conforms as a content server, with one concurrent call and with three', async () => {
     await run(toolPath('thrift'), ['--gen', 'rb', '-o', directory, CONTENT_CONFORMANCE]);

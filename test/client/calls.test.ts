@@ -64,7 +64,8 @@ describe('A call', () => {
     const exchange = mesh.service<ExchangeCalls>('Exchange', { idl: EXCHANGE_IDL, version: '2.0.0', tags: ['fast'] });
     await exchange.add({ a: 1, b: 2 });
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
-    const options = { key: 'k', roles: ['r', 's'], traceparent, tracestate: 'a=b', timeoutMs: 700 };
+    const minCoverage = 2 / 3;
+    const options = { key: 'k', roles: ['r', 's'], minCoverage, traceparent, tracestate: 'a=b', timeoutMs: 700 };
     const before = performance.now();
     await exchange.add({ a: 1, b: 2 }, { ...options, version: '1.0.0' });
     const [plain, special] = fixture.behind.calls;
@@ -114,6 +115,7 @@ describe('A call', () => {
       return error.message;
     };
     expect(await refused({ timeoutMs: 0 })).toBe('timeoutMs: expected milliseconds above 0, up to 24 days, got 0');
+    expect(await refused({ minCoverage: 1.5 })).toBe('minCoverage: expected a share from 0 to 1, got 1.5');
     expect(await refused({ tags: ['a,b'] })).toContain('expected words without commas, got "a,b"');
     expect(await refused({ key: 'k'.repeat(20_000) })).toContain('limit is 16384');
     expect(fixture.behind.calls).toEqual([]);

@@ -2,7 +2,7 @@
 // in time that says which shards are not in it, and everybody else the error `incomplete`. No answer has wrong scores.
 // The mesh is a process of its own, with content servers that wait where a file tells them to.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { connect, type AnyService, type ClientReplyInfo, type Mesh } from '../../client/mod.ts';
+import { connect, type CallOptions, type ClientReplyInfo, type Mesh } from '../../client/mod.ts';
 import { buildShards } from '../../content-servers/text/mod.ts';
 import { consulClient } from '../../services/consul/mod.ts';
 import { documentSigner } from '../../services/mesh/mod.ts';
@@ -10,6 +10,7 @@ import { writeMapFile, type Pair } from '../kit/content/map-file-writer.ts';
 import { addIndex } from '../kit/mesh/index-source.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { fixture, work, type JsonRpcAnswer } from '../kit/mesh/mesh.ts';
+import { refusalOf } from '../kit/tools/rejection.ts';
 import { until } from '../kit/tools/wait.ts';
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -33,6 +34,12 @@ interface Found {
   readonly hits: readonly Hit[];
   readonly coverage: Coverage;
 }
+
+/** What the tests call with the TypeScript client. */
+type TextCalls = {
+  count: (args: { query: string; minCoverage?: number }, options?: CallOptions) => Promise<bigint>;
+  statistics: (args: { query: string }, options?: CallOptions) => Promise<Map<string, number>>;
+};
 
 const TIMED_OUT = 'TIMED_OUT';
 const FAST = ['part-00000', 'part-00001'];
@@ -171,13 +178,27 @@ describe('With two of four shards slower than the deadline', () => {
   });
 
   test('the TypeScript client tells its caller, whatever the result type', async () => {
-    const texts = caller.service('texts') as Required<AnyService>;
+    const texts = caller.service<TextCalls>('texts');
     const infos: ClientReplyInfo[] = [];
     const onReply = (info: ClientReplyInfo): unknown => infos.push(info);
-    const counted = await texts['count']?.({ query: 'rabbit', minCoverage: 0.5 }, { onReply });
+    const counted = await texts.count({ query: 'rabbit', minCoverage: 0.5 }, { onReply });
     expect(counted).toBe(BigInt(DOCUMENTS / 2));
     const coverage = { shards: 4, complete: 2, missing: missingSlow };
     expect(infos).toEqual([{ version: '1.0.0', coverage, tries: 1, address: mesh.addresses.thrift }]);
+  });
+
+  test('a method without minCoverage is asked for it beside the arguments, which precedes the parameter', async () => {
+    const query = 'rabbit';
+    const half = { 'katamari-min-coverage': '0.5' };
+    const asked = await mesh.call('texts.statistics', { query }, half);
+    const alone = await mesh.call('texts.statistics', { query, shards: fast('texts') });
+    expect([asked.result, header(asked)]).toEqual([alone.result, '2/4']);
+    const { headers } = await mesh.call('texts.count', { query, minCoverage: 1 }, half);
+    expect(headers.get('katamari-coverage')).toBe('2/4');
+    const texts = caller.service<TextCalls>('texts', { minCoverage: 0.5, i64: 'number' });
+    expect(await texts.statistics({ query })).toEqual(new Map(Object.entries(alone.result as object)));
+    const error = await refusalOf(texts.statistics({ query }, { minCoverage: 0.75 }));
+    expect(error.code).toBe('incomplete');
   });
 
   test('ctx.call tells the handler that calls', async () => {

@@ -61,11 +61,13 @@ describe('The contexts in field 32767', () => {
     identity: identityOf('billing', 'mtls', ['finance', 'eu']),
     attempt: 2,
     doNotQueue: true,
+    minCoverage: 0.9,
   });
   const identityFields = { identityName: 'billing', identityRoles: ['finance', 'eu'], identityHow: 'mtls' };
   const { service, version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue } = call;
+  const { minCoverage } = call;
   const headerBytes = new Map(Object.entries(call.headers).map((pair) => [Buffer.from(pair[0]), Buffer.from(pair[1])]));
-  const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue };
+  const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue, minCoverage };
 
   test('are written with every field of struct CallContext', () => {
     const bytes = writeCallContext(call, 1_500_000, 86_400_000.5);

@@ -10,6 +10,7 @@
 // thrift/transport/TServerSocket.h uses <functional> without including it.
 #include <functional>
 #include <mutex>
+#include <stdexcept>
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -156,6 +157,9 @@ class MeshTransport : public TMemoryBuffer {
     end_ = end;
   }
 
+  /** The message that was received last. */
+  const std::string& answer() const { return answer_; }
+
   void flush() override {
     const auto call = detail::framed(*this);
     const auto bytes = call.size() - sizeof(std::uint32_t);
@@ -204,12 +208,13 @@ class MeshTransport : public TMemoryBuffer {
 class MeshProtocol : public TBinaryProtocol {
  public:
   MeshProtocol(std::shared_ptr<MeshTransport> transport, detail::CallContext callContext, Clock::time_point deadline,
-               std::chrono::milliseconds timeout)
+               const CallOptions& options)
       : TBinaryProtocol(transport, detail::frameBytesMax(), detail::frameBytesMax(), true, true),
         transport_(std::move(transport)),
         callContext_(std::move(callContext)),
         deadline_(deadline),
-        timeout_(timeout) {}
+        timeout_(options.timeout),
+        onReply_(options.onReply) {}
 
   std::uint32_t writeMessageBegin_virt(const std::string& name, const TMessageType type, const std::int32_t seqId) override {
     const auto now = Clock::now();
@@ -226,6 +231,7 @@ class MeshProtocol : public TBinaryProtocol {
   std::uint32_t readMessageBegin_virt(std::string& name, TMessageType& type, std::int32_t& seqId) override {
     const auto bytes = TBinaryProtocol::readMessageBegin(name, type, seqId);
     if (type == T_EXCEPTION) throwError();
+    if (type == T_REPLY && onReply_) onReply_(detail::replyInfoIn(transport_->answer()));
     return bytes;
   }
 
@@ -247,6 +253,7 @@ class MeshProtocol : public TBinaryProtocol {
   detail::CallContext callContext_;
   const Clock::time_point deadline_;
   const std::chrono::milliseconds timeout_;
+  const std::function<void(const ReplyInfo&)> onReply_;
 };
 
 /** Returns the Thrift exception type of a code, as in the error table of the mesh. */
@@ -258,13 +265,16 @@ TApplicationException::TApplicationExceptionType thriftTypeOf(ErrorCode code) {
 }  // namespace
 
 std::shared_ptr<TProtocol> Context::protocolTo(const std::string& service, const CallOptions& options) const {
+  if (options.minCoverage && !(*options.minCoverage >= 0 && *options.minCoverage <= 1))
+    throw std::invalid_argument("minCoverage is " + std::to_string(*options.minCoverage) + ", expected a share from 0 to 1");
   detail::CallContext callContext;
   callContext.service = service;
   callContext.version = options.version;
   callContext.traceparent = call_.facts.traceparent;
   callContext.tracestate = call_.facts.tracestate;
+  callContext.minCoverage = options.minCoverage;
   callContext.caller = "chassis " + detail::resourceName();
-  return std::make_shared<MeshProtocol>(std::make_shared<MeshTransport>(), std::move(callContext), call_.deadline, options.timeout);
+  return std::make_shared<MeshProtocol>(std::make_shared<MeshTransport>(), std::move(callContext), call_.deadline, options);
 }
 
 Error::Error(ErrorCode code, const std::string& message, bool notRun, std::chrono::milliseconds retryAfter)

@@ -64,6 +64,13 @@ std::vector<std::string> readTexts(TProtocol& in) {
   return found;
 }
 
+/** Parses `index@version/shard REASON`. */
+AbsentShard absentShard(const std::string& text) {
+  const auto space = text.find(' ');
+  if (space == std::string::npos) return {text, ""};
+  return {text.substr(0, space), text.substr(space + 1)};
+}
+
 /** Truncates a text to `bytesMax` bytes, between UTF-8 characters. */
 std::string cut(const std::string& text, std::size_t bytesMax) {
   if (text.size() <= bytesMax) return text;
@@ -150,6 +157,7 @@ CallContext readCallContext(const std::string& frame, std::size_t& at) {
 
 ReplyContext readReplyContext(TProtocol& in) {
   ReplyContext found;
+  Coverage coverage;
   readFields(in, [&](std::int16_t id, TType type) {
     std::int32_t code = 0;
     if (id == 7 && type == T_I32) {
@@ -159,10 +167,23 @@ ReplyContext readReplyContext(TProtocol& in) {
     } else if (id == 8 && type == T_I64) in.readI64(found.retryAfterMs);
     else if (id == 10 && type == T_BOOL) in.readBool(found.notRun);
     else if (id == 11 && type == T_BOOL) in.readBool(found.retire);
-    else return false;
+    else if (id == 1 && type == T_STRING) in.readString(found.info.version);
+    else if (id == 13 && type == T_I32) in.readI32(coverage.shards);
+    else if (id == 14 && type == T_I32) in.readI32(coverage.complete);
+    else if (id == 15 && type == T_LIST) {
+      for (const auto& text : readTexts(in)) coverage.missing.push_back(absentShard(text));
+    } else return false;
     return true;
   });
+  if (coverage.shards > 0) found.info.coverage = std::move(coverage);
   return found;
+}
+
+ReplyInfo replyInfoIn(const std::string& frame) {
+  const auto at = readHead(frame).bodyStart;
+  if (!hasContext(frame, at)) return {};
+  const auto start = at + contextHeadBytes;
+  return readReplyContext(*binary(memory(frame.data() + start, frame.size() - start), frame.size())).info;
 }
 
 void writeCallContext(TProtocol& out, const CallContext& context) {
@@ -172,6 +193,7 @@ void writeCallContext(TProtocol& out, const CallContext& context) {
   if (!context.version.empty()) fields.text(3, context.version);
   if (!context.traceparent.empty()) fields.text(8, context.traceparent);
   if (!context.tracestate.empty()) fields.text(9, context.tracestate);
+  if (context.minCoverage) fields.real(18, *context.minCoverage);
   fields.stop();
   out.writeFieldEnd();
 }
@@ -268,6 +290,13 @@ Fields& Fields::i32(std::int16_t id, std::int32_t value) {
 Fields& Fields::i64(std::int16_t id, std::int64_t value) {
   out_.writeFieldBegin("", T_I64, id);
   out_.writeI64(value);
+  out_.writeFieldEnd();
+  return *this;
+}
+
+Fields& Fields::real(std::int16_t id, double value) {
+  out_.writeFieldBegin("", T_DOUBLE, id);
+  out_.writeDouble(value);
   out_.writeFieldEnd();
   return *this;
 }

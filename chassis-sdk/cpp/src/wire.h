@@ -44,6 +44,7 @@ struct CallContext {
   std::int32_t attempt = 0;
   std::map<std::string, std::string> headers;
   Identity identity;
+  std::optional<double> minCoverage;
 };
 
 struct ReplyContext {
@@ -51,6 +52,7 @@ struct ReplyContext {
   std::int64_t retryAfterMs = 0;
   bool notRun = false;
   bool retire = false;
+  ReplyInfo info;
 };
 
 /** The head of a strict-binary message. */
@@ -71,6 +73,8 @@ bool hasContext(const std::string& frame, std::size_t at);
 /** Reads the context at `at` and moves `at` past it. Throws TProtocolException or TTransportException. */
 CallContext readCallContext(const std::string& frame, std::size_t& at);
 ReplyContext readReplyContext(TProtocol& in);
+/** Returns the facts about the reply in a frame. */
+ReplyInfo replyInfoIn(const std::string& frame);
 
 void writeCallContext(TProtocol& out, const CallContext& context);
 void writeReplyContext(TProtocol& out, const ReplyContext& context);
@@ -131,6 +135,7 @@ class Fields {
   Fields& map(std::int16_t id, const std::map<std::string, std::string>& values);
   Fields& i32(std::int16_t id, std::int32_t value);
   Fields& i64(std::int16_t id, std::int64_t value);
+  Fields& real(std::int16_t id, double value);
   Fields& flag(std::int16_t id, bool value);
   void stop() { out_.writeFieldStop(); }
 

@@ -12,15 +12,19 @@ from .content import Content, DamagedShard, OpenedShard
 from .context import Context, Identity, context
 from .errors import KatamariError
 from .mesh import client
+from .replies import AbsentShard, Coverage, ReplyInfo
 from .version import __version__
 
 __all__ = [
+    'AbsentShard',
     'Content',
     'Context',
+    'Coverage',
     'DamagedShard',
     'Identity',
     'KatamariError',
     'OpenedShard',
+    'ReplyInfo',
     '__version__',
     'client',
     'context',

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from types import ModuleType
-from typing import Any
+from typing import Any, Callable
 
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.Thrift import TApplicationException, TMessageType
@@ -23,12 +23,14 @@ from thrift.transport.TTransport import CReadableTransport, TTransportBase
 from . import address
 from .context import current
 from .errors import KatamariError
+from .replies import ReplyInfo
 from .wire import (
     CONTEXT_BYTES_MAX,
     CONTEXT_FIELD,
     FRAME_BYTES_MAX,
     SKIPPED_BYTES_MAX,
     CallContext,
+    Head,
     Malformed,
     ReplyContext,
     TooDeep,
@@ -39,20 +41,33 @@ from .wire import (
 )
 
 
-def client(service: ModuleType, *, version: str = '', timeout: float | None = None) -> Any:
+def client(
+    module: ModuleType,
+    *,
+    service: str = '',
+    version: str = '',
+    timeout: float | None = None,
+    min_coverage: float | None = None,
+    on_reply: Callable[[ReplyInfo], object] | None = None,
+) -> Any:
     """Returns a generated client of another service of the mesh: `katamari.client(Speller).correct('hte')`.
 
     The timeout of each call is the remaining time of the call that the handler works on (60 s outside of a call), or
     `timeout` if that is less. A call raises the declared exceptions of its method, KatamariError if the mesh refused
     or failed it, and TApplicationException if the other service failed.
 
-    @param service the generated module of that service
+    @param module the generated module of that service
+    @param service its name in the mesh, as that of an index; '' for the name of the module
     @param version exact, or a SemVer range; '' lets the mesh choose
     @param timeout in seconds
+    @param min_coverage share of the shards of an index that must be in the answer, from 0 to 1. It precedes the
+        parameter `minCoverage` of a method, and is also for methods without one.
+    @param on_reply called with the facts about each reply, in the thread of the call, before its method returns the
+        value or raises the declared exception. Not called for other errors. What it raises, the method raises.
     """
     mesh = _mesh(os.environ.get('KATAMARI_MESH', ''))
-    target = _Target(service.__name__.rpartition('.')[2], version, timeout)
-    return service.Client(_Protocol(_Exchange(mesh, target)))
+    target = _Target(service or module.__name__.rpartition('.')[2], version, timeout, min_coverage, on_reply)
+    return module.Client(_Protocol(_Exchange(mesh, target)))
 
 
 class TooLarge(Exception):
@@ -60,10 +75,21 @@ class TooLarge(Exception):
 
 
 class _Target:
-    def __init__(self, service: str, version: str, timeout: float | None) -> None:
+    def __init__(
+        self,
+        service: str,
+        version: str,
+        timeout: float | None,
+        min_coverage: float | None,
+        on_reply: Callable[[ReplyInfo], object] | None,
+    ) -> None:
+        if min_coverage is not None and not 0 <= min_coverage <= 1:
+            raise ValueError(f'min_coverage is {min_coverage!r}, expected a share from 0 to 1')
         self.service = service
         self.version = version
         self.timeout = timeout
+        self.min_coverage = min_coverage
+        self.on_reply = on_reply
 
     def deadline(self) -> float:
         """Returns the deadline of a call that starts now, as a time.monotonic() value."""
@@ -78,6 +104,7 @@ class _Target:
             time_left_us=int(max(0.0, deadline - time.monotonic()) * 1e6),
             service=self.service,
             version=self.version or None,
+            min_coverage=self.min_coverage,
             caller=f'chassis {os.environ.get("KATAMARI_RESOURCE", "")}'.rstrip(),
         )
         current_call = current.get()
@@ -180,7 +207,8 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
             if size > FRAME_BYTES_MAX + CONTEXT_BYTES_MAX:
                 raise TooLarge(f'it has {size} bytes, limit is {FRAME_BYTES_MAX}')
             frame = self._receive_exactly(size)
-            failure = self._failure_in(frame)
+            head = self._head_of(frame)
+            failure = _failure_in(frame, head)
         except socket.timeout as error:
             self._discard()
             raise KatamariError('timeout', f'{self._label()} got no reply before its deadline', stage='service') from error
@@ -197,6 +225,8 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
         self._give_back()
         if failure is not None:
             raise failure
+        if self.target.on_reply is not None and head.type == TMessageType.REPLY:
+            self.target.on_reply(ReplyInfo.of_wire(_context_in(frame, head)))
         self._in = io.BytesIO(frame)
 
     def read(self, size: int) -> bytes:
@@ -219,23 +249,13 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
     def close(self) -> None:
         self._discard()
 
-    def _failure_in(self, frame: bytes) -> KatamariError | None:
-        """Returns the error of the mesh in a reply, if any. The generated code reads the errors of the other
-        service."""
+    def _head_of(self, frame: bytes) -> Head:
+        """Returns the head of a reply, whose body is then one whole struct."""
         head = read_head(frame)
         if head.seq_id != self._seq_id:
             raise Malformed(f'it has sequence id {head.seq_id}, expected {self._seq_id}')
         check_struct(frame, head.body_start)
-        if head.type != TMessageType.EXCEPTION or not frame.startswith(CONTEXT_FIELD, head.body_start):
-            return None
-        source = reader(frame, head.body_start + len(CONTEXT_FIELD))
-        context = ReplyContext()
-        context.read(source)
-        if not context.error_code:
-            return None
-        exception = TApplicationException()
-        exception.read(source)
-        return KatamariError.of_wire(context, exception.message or 'The mesh gave no reason')
+        return head
 
     def _receive_exactly(self, size: int) -> bytes:
         assert self._connection is not None, 'a generated client sends before it receives'
@@ -275,6 +295,27 @@ class _Protocol(TBinaryProtocolAccelerated):  # type: ignore[misc]
     def readMessageBegin(self) -> Any:
         self.trans.receive()
         return super().readMessageBegin()
+
+
+def _failure_in(frame: bytes, head: Head) -> KatamariError | None:
+    """Returns the error of the mesh in a reply, if any. The generated code reads the errors of the other service."""
+    if head.type != TMessageType.EXCEPTION:
+        return None
+    context = _context_in(frame, head)
+    if not context.error_code:
+        return None
+    # The exception follows the context, which it skips as an unknown field.
+    exception = TApplicationException()
+    exception.read(reader(frame, head.body_start))
+    return KatamariError.of_wire(context, exception.message or 'The mesh gave no reason')
+
+
+def _context_in(frame: bytes, head: Head) -> ReplyContext:
+    """Returns the context of a reply, without fields if it has none."""
+    context = ReplyContext()
+    if frame.startswith(CONTEXT_FIELD, head.body_start):
+        context.read(reader(frame, head.body_start + len(CONTEXT_FIELD)))
+    return context
 
 
 @functools.lru_cache(maxsize=1)

@@ -205,16 +205,21 @@ class CallContext(_Struct):
     identity_name: str | None
     identity_roles: list[str] | None
     identity_how: str | None
+    min_coverage: float | None
 
 
 class ReplyContext(_Struct):
     """Context of a reply (idl/katamari.thrift)."""
 
+    version: str | None
     error_code: int | None
     retry_after_ms: int | None
     stage: int | None
     not_run: bool | None
     retire: bool | None
+    shards: int | None
+    complete_shards: int | None
+    missing_shards: list[str] | None
 
 
 class ChassisDetails(_Struct):
@@ -310,14 +315,22 @@ CallContext.thrift_spec = (
     _text(14, 'identity_name'),
     _texts(15, 'identity_roles'),
     _text(16, 'identity_how'),
+    None,
+    (18, TType.DOUBLE, 'min_coverage', None, None),
 )
 ReplyContext.thrift_spec = (
-    *(None,) * 7,
+    None,
+    _text(1, 'version'),
+    *(None,) * 5,
     (7, TType.I32, 'error_code', None, None),
     (8, TType.I64, 'retry_after_ms', None, None),
     (9, TType.I32, 'stage', None, None),
     (10, TType.BOOL, 'not_run', None, None),
     (11, TType.BOOL, 'retire', None, None),
+    None,
+    (13, TType.I32, 'shards', None, None),
+    (14, TType.I32, 'complete_shards', None, None),
+    _texts(15, 'missing_shards'),
 )
 ChassisDetails.thrift_spec = (
     None,

@@ -136,6 +136,52 @@ class Calls(unittest.TestCase):
             (error.code, error.retry_after_ms, error.stage, error.not_run), ('overloaded', 40, 'queue', True)
         )
 
+    def test_tell_the_facts_about_a_reply_and_ask_for_coverage(self):
+        seen, infos = [], []
+        facts = {'version': '2.1.0', 'shards': 40, 'complete_shards': 39, 'missing_shards': ['wiki@2.1.0/p-7 TIMED_OUT']}
+
+        def script(connection, head, context, _body):
+            seen.append((context.service, context.min_coverage))
+            if head.name == 'echoText':
+                body = struct_bytes(Conformance.echoText_result(success='meant'))
+                before = context_bytes(ReplyContext(**facts))
+                connection.sendall(framed_message(REPLY, head.name, head.seq_id, before, body))
+            elif head.name == 'refuse':
+                reply(connection, head, declared=Declared(why='no', number=3))
+            else:
+                fail(connection, head, 'boom', **{'error_code': 13} if len(seen) > 3 else {})
+
+        Mesh(self, script)
+        other = katamari.client(Conformance, service='wiki', min_coverage=0.9, on_reply=infos.append)
+        self.assertEqual(other.echoText('hte'), 'meant')
+        missing = (katamari.AbsentShard('wiki@2.1.0/p-7', 'TIMED_OUT'),)
+        self.assertEqual(infos, [katamari.ReplyInfo('2.1.0', katamari.Coverage(40, 39, missing))])
+        with self.assertRaises(Declared):
+            other.refuse('no', 3)
+        self.assertEqual(infos[1:], [katamari.ReplyInfo('', None)])
+        for expected in (TApplicationException, katamari.KatamariError):
+            with self.assertRaisesRegex(expected, 'boom'):
+                other.collapse('boom')
+        self.assertEqual(len(infos), 2)
+        self.assertEqual(katamari.client(Conformance).echoText('hte'), 'meant')
+        self.assertEqual(seen, [*[('wiki', 0.9)] * 4, ('Conformance', None)])
+
+    def test_raise_what_their_callback_raises_and_the_next_one_works(self):
+        Mesh(self, lambda connection, head, *_: reply(connection, head, success='meant'))
+        told = []
+
+        def tell(info):
+            told.append(info)
+            if len(told) == 1:
+                raise LookupError('too little')
+
+        other = katamari.client(Conformance, on_reply=tell)
+        with self.assertRaisesRegex(LookupError, 'too little'):
+            other.echoText('x')
+        self.assertEqual((other.echoText('x'), len(told)), ('meant', 2))
+        with self.assertRaisesRegex(ValueError, 'min_coverage is 2, expected a share from 0 to 1'):
+            katamari.client(Conformance, min_coverage=2)
+
     def test_end_when_nobody_answers_and_the_next_one_gets_its_own_answer(self):
         silent = [True]
 

@@ -159,6 +159,35 @@ class MeshClientTest < Minitest::Test
     assert_nil closed.pop
   end
 
+  def test_a_call_tells_the_facts_about_its_reply_and_asks_for_coverage
+    seen = []
+    facts = { version: '2.1.0', shards: 40, completeShards: 39, missingShards: ['wiki@2.1.0/p-7 TIMED_OUT'] }
+    answers do |socket, message|
+      context = message.read_context(Katamari::Contract::CallContext)
+      seen << [context.serviceName, context.minCoverage]
+      reply = Katamari::Contract::ReplyContext.new(**(seen.size > 1 ? { errorCode: 13 } : facts))
+      body = seen.size > 1 ? Wire.application_exception(6, 'boom') : "\x08\0\0\0\0\0\1\0".b
+      socket.write(Wire.frame(seen.size > 1 ? 3 : 2, message.name, message.sequence_id, body, reply))
+    end
+    infos = []
+    wiki = client(service: 'wiki', min_coverage: 0.5, on_reply: ->(info) { infos << info })
+    assert_equal 1, wiki.pid
+    assert_equal :incomplete, assert_raises(Katamari::Error) { wiki.pid }.code
+    missing = [Katamari::AbsentShard.new('wiki@2.1.0/p-7', 'TIMED_OUT')]
+    assert_equal [Katamari::ReplyInfo.new('2.1.0', Katamari::Coverage.new(40, 39, missing))], infos
+    assert_raises(Katamari::Error) { client.pid }
+    assert_equal [['wiki', 0.5], ['wiki', 0.5], ['Probe', nil]], seen
+    assert_raises(ArgumentError) { client(min_coverage: 2) }
+  end
+
+  def test_a_call_tells_of_a_plain_reply_and_raises_what_its_callback_raises
+    answers { |socket, message| socket.write(answer_to(message, "\x08\0\0\0\0\0\1\0".b)) }
+    infos = []
+    other = client(on_reply: ->(info) { (infos << info).size > 1 or raise IndexError, 'too little' })
+    assert_raises(IndexError) { other.pid }
+    assert_equal [1, Katamari::ReplyInfo.new('', nil)], [other.pid, infos.last]
+  end
+
   def test_a_call_that_the_mesh_hangs_up_on_has_failed
     answers { |socket, _| socket.close }
     error = assert_raises(Katamari::Error) { client.pid }

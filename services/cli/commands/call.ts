@@ -13,6 +13,7 @@ export interface CallCommandOptions extends ClientOptions {
   readonly timeout?: string | undefined;
   readonly tags?: string | undefined;
   readonly key?: string | undefined;
+  readonly minCoverage?: string | undefined;
   readonly repeat?: string | undefined;
   readonly verbose?: boolean | undefined;
 }
@@ -41,6 +42,7 @@ export async function runCall(
     ...(timeoutMs === undefined ? {} : { 'katamari-timeout-ms': String(timeoutMs) }),
     ...(options.tags === undefined ? {} : { 'katamari-tags': options.tags }),
     ...(options.key === undefined ? {} : { 'katamari-key': options.key }),
+    ...(options.minCoverage === undefined ? {} : { 'katamari-min-coverage': options.minCoverage }),
   };
   const method = `${target.service}${target.version === '' ? '' : `@${target.version}`}.${target.method}`;
   let exitCode: ExitCode = EXIT.done;
@@ -180,11 +182,12 @@ async function interfaceOf(client: AdminClient, { service, version }: CallTarget
   }
 }
 
-function describeContext({ version, timing, coverage }: RpcAnswer): string {
+function describeContext({ version, timing, coverage, missing }: RpcAnswer): string {
   const times = [...timing.matchAll(/([A-Za-z]+);dur=([\d.]+)/g)];
   return [
     `version ${version === '' ? 'unknown' : printable(version)}`,
     ...(coverage === '' ? [] : [`shards ${printable(coverage)}`]),
+    ...(missing === '' ? [] : [`missing ${printable(missing)}`]),
     ...times.map(([, name, ms]) => `${name} ${Number(ms).toFixed(1)} ms`),
   ].join(', ');
 }

@@ -8,7 +8,7 @@ import { describeSize } from '../../../core/mod.ts';
 import { EXIT, ExitError, type ExitCode } from '../../config/mod.ts';
 import { IndexClient, type IndexSummary, type NewIndex } from '../kit/index-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
-import { formatTable, printable, type Column } from '../kit/terminal.ts';
+import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
 import { readWait } from '../kit/wait-for-rollout.ts';
 import { waitForIndex } from '../kit/wait-for-index.ts';
 
@@ -18,6 +18,11 @@ export interface IndexAddOptions extends ClientOptions {
   /** Replicas with which it gets the calls; false for `--no-promote`. */
   readonly promote?: string | false | undefined;
   readonly wait?: string | false;
+  readonly json?: boolean | undefined;
+}
+
+/** Options of commands that change a version. */
+export interface IndexChangeOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
@@ -32,15 +37,16 @@ export async function runIndexAdd(
   const asked = await readIndex(context, index, source, options);
   const client = new IndexClient(connect(context, options));
   const { status, isNew, warnings } = await client.add(asked);
-  for (const warning of warnings) terminal.writeError(`Warning: ${printable(warning)}\n`);
+  writeWarnings(terminal, warnings);
   if (options.json !== true) {
     const size = `${status.shards} ${status.shards === 1 ? 'shard' : 'shards'}, ${describeSize(status.bytes)}`;
     terminal.write(
       isNew ? `Added ${index}: ${size}, ${replicasText(status)}.\n` : `${index} is there already: unchanged.\n`,
     );
   }
-  const end = waitMs === 0 ? status : await waitForIndex(terminal, client, asked, waitMs);
-  if (options.json === true) terminal.write(`${JSON.stringify(end)}\n`);
+  const end =
+    waitMs === 0 ? status : await waitForIndex(options.json === true ? undefined : terminal, client, asked, waitMs);
+  if (options.json === true) terminal.write(`${JSON.stringify({ ...end, isNew, warnings })}\n`);
   return EXIT.done;
 }
 
@@ -66,31 +72,30 @@ export async function runIndexReplicate(
   context: CliContext,
   index: string,
   replicas: string,
-  options: ClientOptions,
+  options: IndexChangeOptions,
 ): Promise<ExitCode> {
+  const { terminal } = context;
   const { name, version } = exactIndex(index);
   const client = new IndexClient(connect(context, options));
-  const status = await client.replicate(name, version, countOf(replicas, 'the number of replicas'));
-  context.terminal.write(`${index} is to have ${replicasText(status)}.\n`);
+  const { status, warnings } = await client.replicate(name, version, countOf(replicas, 'the number of replicas'));
+  writeWarnings(terminal, warnings);
+  if (options.json === true) terminal.write(`${JSON.stringify({ ...status, warnings })}\n`);
+  else terminal.write(`${index} is to have ${replicasText(status)}.\n`);
   return EXIT.done;
 }
 
 export async function runIndexPromote(
   context: CliContext,
   index: string,
-  options: ClientOptions & { readonly force?: boolean | undefined },
+  options: IndexChangeOptions & { readonly force?: boolean | undefined },
 ): Promise<ExitCode> {
+  const { terminal } = context;
   const { name, version } = exactIndex(index);
   const client = new IndexClient(connect(context, options));
-  const all = await client.status(name, false);
-  await client.promote(name, version, options.force === true);
-  const before = all.find(({ share }) => share > 0);
-  const now = all.find((one) => one.version === version);
-  const change =
-    before === undefined || now === undefined || before === now
-      ? ''
-      : ` Entries: ${before.entries} in ${before.version}, ${now.entries} in ${version}.`;
-  context.terminal.write(`Calls of ${name} that name no version go to ${version}.${change}\n`);
+  const { status, warnings } = await client.promote(name, version, options.force === true);
+  writeWarnings(terminal, warnings);
+  if (options.json === true) terminal.write(`${JSON.stringify({ ...status, warnings })}\n`);
+  else terminal.write(`Calls of ${name} that name no version go to ${version}.\n`);
   return EXIT.done;
 }
 
@@ -134,6 +139,10 @@ async function sourceUrl({ cwd }: CliContext, source: string): Promise<string> {
   if (found?.isDirectory() === true) return pathToFileURL(file).href;
   const why = found === undefined ? 'does not exist' : 'is a file, expected a folder in which each entry is a shard';
   throw new ExitError(EXIT.failed, `${file} ${why}; name the folder of shards, or a URL that managers can read`);
+}
+
+function writeWarnings(terminal: Terminal, warnings: readonly string[]): void {
+  for (const warning of warnings) terminal.writeError(`Warning: ${printable(warning)}\n`);
 }
 
 function countOf(text: string, what: string): number {

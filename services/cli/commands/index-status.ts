@@ -3,7 +3,7 @@
 import { describeSize } from '../../../core/mod.ts';
 import { EXIT, ExitError, type ExitCode } from '../../config/mod.ts';
 import { IndexClient, type IndexSummary, type ShardSummary } from '../kit/index-client.ts';
-import { INDEX_COLUMNS } from '../kit/index-table.ts';
+import { holdersText, INDEX_COLUMNS } from '../kit/index-table.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { formatTable, printable, type Color, type Column, type Terminal } from '../kit/terminal.ts';
 
@@ -27,7 +27,7 @@ export async function runIndexStatus(
   options: IndexStatusOptions,
 ): Promise<ExitCode> {
   const { terminal } = context;
-  const found = await read(context, index, options);
+  const found = await readIndexStatus(context, index, options);
   if (options.json === true) terminal.write(`${JSON.stringify(found)}\n`);
   else terminal.write(`${found.flatMap((one) => describe(terminal, one)).join('\n')}\n`);
   return EXIT.done;
@@ -40,7 +40,7 @@ export async function runIndexCheck(
   options: IndexStatusOptions,
 ): Promise<ExitCode> {
   const { terminal } = context;
-  const found = await read(context, index ?? '', options);
+  const found = await readIndexStatus(context, index ?? '', options);
   if (options.json === true) terminal.write(`${JSON.stringify(found)}\n`);
   const lacking = found.filter(({ state }) => state !== 'COMPLETE');
   if (options.json !== true) {
@@ -52,7 +52,12 @@ export async function runIndexCheck(
   return lacking.length === 0 ? EXIT.done : EXIT.failed;
 }
 
-async function read(context: CliContext, index: string, options: IndexStatusOptions): Promise<IndexSummary[]> {
+/** @throws ExitError for an unknown version */
+export async function readIndexStatus(
+  context: CliContext,
+  index: string,
+  options: IndexStatusOptions,
+): Promise<IndexSummary[]> {
   const [name = '', version] = index.split('@');
   const all = await new IndexClient(connect(context, options)).status(name, true);
   const found = version === undefined ? all : all.filter((one) => one.version === version);
@@ -62,7 +67,7 @@ async function read(context: CliContext, index: string, options: IndexStatusOpti
 }
 
 function describe(terminal: Terminal, index: IndexSummary): string[] {
-  const { name, version, state, source, contentService, replicas, share, addedBy, addedAtMs, conditions } = index;
+  const { name, version, state, source, contentService, share, addedBy, addedAtMs, conditions } = index;
   const ready = index.readyInMs === undefined ? '' : `, ready after ${(index.readyInMs / 1_000).toFixed(1)} s`;
   const managers = [
     ...new Set(index.shardList.flatMap((shard) => shard.replicas.map(({ manager }) => manager))),
@@ -70,7 +75,7 @@ function describe(terminal: Terminal, index: IndexSummary): string[] {
   return [
     `${name}@${version}  ${state.toLowerCase()}  ${Math.round(share * 100)}% of the calls`,
     `  source    ${printable(source)}`,
-    `  service   ${printable(contentService)}, ${replicas} ${replicas === 1 ? 'replica' : 'replicas'}`,
+    `  service   ${printable(contentService)}, ${replicasText(index)}`,
     `  content   ${index.entries} entries, ${index.shards} shards, ${describeSize(index.bytes)}`,
     `  added     by ${printable(addedBy)} at ${new Date(addedAtMs).toISOString()}${ready}`,
     `  progress  ${progressOf(index)}`,
@@ -81,7 +86,14 @@ function describe(terminal: Terminal, index: IndexSummary): string[] {
   ];
 }
 
-function progressOf({ served, shards, bytesDone, bytesWanted }: IndexSummary): string {
+export function replicasText(index: IndexSummary): string {
+  const { replicas, replicasServed, holders } = index;
+  const noun = replicas === 1 ? 'replica' : 'replicas';
+  if (replicasServed >= replicas) return `${replicas} ${noun}`;
+  return `${replicasServed} of ${replicas} ${noun}${holders < replicas ? `: ${holdersText(index)}` : ''}`;
+}
+
+export function progressOf({ served, shards, bytesDone, bytesWanted }: IndexSummary): string {
   return `${served} of ${shards} shards served, ${describeSize(bytesDone)} of ${describeSize(bytesWanted)} on the managers`;
 }
 

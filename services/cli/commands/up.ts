@@ -18,7 +18,8 @@ import {
   didYouMean,
 } from '../../config/mod.ts';
 import type { MeshHooks } from '../../process/mod.ts';
-import { connect, loadFor, type ConfigOptions, type MeshHandle, type CliContext } from '../kit/context.ts';
+import { AdminClient } from '../kit/admin-client.ts';
+import { loadFor, type ConfigOptions, type MeshHandle, type CliContext } from '../kit/context.ts';
 import { LOG_LEVELS } from '../kit/event-lines.ts';
 import { paint, printable } from '../kit/terminal.ts';
 import { readUpIndices, serveUpIndices, settingsFor, type UpIndex } from '../kit/up-indices.ts';
@@ -142,10 +143,12 @@ async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<Exi
 /** Serves the indices of `--index`. A failure leaves the mesh up: the services of the file may be needed. */
 async function serveIndices(context: CliContext, mesh: MeshHandle, loaded: Loaded, log: UpLog): Promise<void> {
   if (loaded.indices.length === 0) return;
-  const { admin } = loaded.first.config;
-  const options = { mesh: httpUrl(mesh.addresses.jsonRpc), ...(admin.token === '' ? {} : { token: admin.token }) };
+  // The token of this process, wherever flags and variables put it.
+  const { token, tokenFile } = loaded.first.config.admin;
+  const url = httpUrl(mesh.addresses.jsonRpc);
+  const admin = new AdminClient({ url, from: 'up', bearer: '', findToken: () => ({ token, from: tokenFile }) });
   try {
-    const lines = await serveUpIndices(connect(context, { ...options, config: loaded.first.file }), loaded.indices);
+    const lines = await serveUpIndices(admin, loaded.indices);
     for (const line of lines) log.info(line);
   } catch (error) {
     log.warn(`--index: ${(error as Error).message}`);

@@ -305,6 +305,7 @@ const FULL_CONTEXT = {
   tracestate: 'vendor=1',
   attempt: 2,
   doNotQueue: true,
+  minCoverage: 0.9,
   headers: { 'x-colour': 'blue' },
 } satisfies Partial<Call>;
 const EXPECTED_REPORT: readonly (readonly [keyof ReportCheck, string | number])[] = [

@@ -175,10 +175,8 @@ export function checkWebPages({ http, jsonRpc, access }: Config): Finding[] {
 
 /** The web port serves every file below `web.sites[].files`. @param file the configuration; undefined for none */
 export function checkServedFiles(config: Config, file: string | undefined): Finding[] {
-  const { web, dataDir, admin, link, consul, thrift, jsonRpc, stats } = config;
-  const keys = [thrift.tls, jsonRpc.tls, web.tls, stats.tls, link, consul].map(({ keyFile }) => keyFile);
-  const secret = [dataDir, file ?? '', admin.tokenFile, link.secretFile, consul.tokenFile, ...keys];
-  return web.sites.flatMap(({ files }, index) => {
+  const secret = secretFilesOf(config, file);
+  return config.web.sites.flatMap(({ files }, index) => {
     const served = files === '' ? undefined : secret.find((one) => one !== '' && isBelow(one, files));
     if (served === undefined) return [];
     const text = `web.sites[${index}].files is ${files}, so the web port serves ${served} to everybody who may read the site`;
@@ -186,7 +184,14 @@ export function checkServedFiles(config: Config, file: string | undefined): Find
   });
 }
 
-function isBelow(file: string, directory: string): boolean {
+/** What nobody may read: the data directory, the configuration, secrets and keys; '' for what there is not. */
+export function secretFilesOf(config: Config, file: string | undefined): string[] {
+  const { web, dataDir, admin, link, consul, thrift, jsonRpc, stats } = config;
+  const keys = [thrift.tls, jsonRpc.tls, web.tls, stats.tls, link, consul].map(({ keyFile }) => keyFile);
+  return [dataDir, file ?? '', admin.tokenFile, link.secretFile, consul.tokenFile, ...keys];
+}
+
+export function isBelow(file: string, directory: string): boolean {
   const way = path.relative(directory, file);
   return way !== '..' && !way.startsWith(`..${path.sep}`);
 }

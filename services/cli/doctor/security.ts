@@ -9,6 +9,7 @@ import { isDataDirectory, type Config, type LoadedConfig } from '../../config/mo
 import { checkAdminTokens, tokenUsesIn, type TokenUses } from './admin-tokens.ts';
 import { auditFolderOf, checkAuditLog } from './audit.ts';
 import { checkCertificateFiles } from './certificates.ts';
+import { checkShardDirectory, checkSources } from './content.ts';
 import {
   checkAnonymous,
   checkConsulProtection,
@@ -62,6 +63,8 @@ export async function examineSecurity(loaded: LoadedConfig, options: SecurityOpt
     ...checkServedFiles(config, file),
     checkLinkProtection(config),
     ...checkConsulProtection(config, env),
+    checkShardDirectory(config),
+    ...checkSources(loaded, file),
     ...checkIsolation(deploymentsOf(loaded, file, facts), user),
     ...checkCode(config),
     ...(await checkAuditLog(config, Number.POSITIVE_INFINITY)),

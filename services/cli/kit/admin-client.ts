@@ -42,6 +42,8 @@ export interface RpcAnswer {
   readonly timing: string;
   /** Header `katamari-coverage`: `39/40`; '' without one. */
   readonly coverage: string;
+  /** Header `katamari-missing`; '' without one. */
+  readonly missing: string;
 }
 
 /** The IDL of a service as the mesh sends it. */
@@ -255,6 +257,7 @@ export class AdminClient {
       version: response.headers.get('katamari-version') ?? '',
       timing: response.headers.get('server-timing') ?? '',
       coverage: response.headers.get('katamari-coverage') ?? '',
+      missing: response.headers.get('katamari-missing') ?? '',
     };
   }
 

@@ -79,6 +79,8 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   pool_gone: { level: 'warn', word: 'pool gone', color: 'yellow' },
   call_refused: { level: 'error', word: 'poison', color: 'red' },
   shard_failed: { level: 'error', word: 'shard', color: 'red' },
+  shard_damaged: { level: 'error', word: 'damaged', color: 'red' },
+  shard_restored: { level: 'info', word: 'restored', color: 'green' },
   index_incomplete: { level: 'error', word: 'index', color: 'red' },
   index_ready: { level: 'info', word: 'index', color: 'green' },
   rolling_started: { level: 'info', word: 'restarting', color: 'cyan' },

@@ -21,6 +21,10 @@ export interface IndexSummary {
   readonly source: string;
   readonly contentService: string;
   readonly replicas: number;
+  /** Replicas that each shard has. */
+  readonly replicasServed: number;
+  /** Managers that may hold its shards now. */
+  readonly holders: number;
   readonly promoteAtReplicas: number;
   readonly state: IndexStateName;
   readonly conditions: readonly string[];
@@ -43,6 +47,7 @@ export interface ShardSummary {
   readonly name: string;
   readonly bytes: number;
   readonly entries: number;
+  readonly digest: string;
   readonly replicas: readonly {
     readonly manager: string;
     readonly state: string;
@@ -53,10 +58,41 @@ export interface ShardSummary {
   }[];
 }
 
+/** A version after a change. */
+export interface ChangedIndex {
+  readonly status: IndexSummary;
+  readonly warnings: readonly string[];
+}
+
 export interface PlannedManager {
   readonly manager: string;
   readonly shards: readonly string[];
   readonly bytes: number;
+}
+
+export type IndexNodeStateName = 'UP' | 'NO_CONTENT_SERVICE' | 'DRAINED' | 'LEAVING' | 'SILENT' | 'AWAY';
+
+/** A manager as a holder of shards. */
+export interface IndexNodeSummary {
+  readonly manager: string;
+  readonly machine: string;
+  readonly state: IndexNodeStateName;
+  readonly serving: number;
+  readonly fetching: number;
+  readonly backingOff: number;
+  readonly bytes: number;
+  /** Absent while unknown. */
+  readonly freeBytes?: number;
+  readonly indices: readonly string[];
+  readonly problems: readonly string[];
+}
+
+/** A document in Consul. */
+export interface StoredIndexDocument {
+  readonly key: string;
+  readonly modifyIndex: number;
+  readonly text: string;
+  readonly problem: string;
 }
 
 export class IndexClient {
@@ -66,9 +102,7 @@ export class IndexClient {
     this.#client = client;
   }
 
-  async add(
-    index: NewIndex,
-  ): Promise<{ readonly status: IndexSummary; readonly isNew: boolean; readonly warnings: readonly string[] }> {
+  async add(index: NewIndex): Promise<ChangedIndex & { readonly isNew: boolean }> {
     return (await this.#client.indices('addIndex', { index }, INSPECT_MS)) as Awaited<ReturnType<IndexClient['add']>>;
   }
 
@@ -85,12 +119,12 @@ export class IndexClient {
     return (await this.#client.indices('planIndex', { index }, INSPECT_MS)) as Awaited<ReturnType<IndexClient['plan']>>;
   }
 
-  async replicate(name: string, version: string, replicas: number): Promise<IndexSummary> {
-    return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as IndexSummary;
+  async replicate(name: string, version: string, replicas: number): Promise<ChangedIndex> {
+    return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as ChangedIndex;
   }
 
-  async promote(name: string, version: string, force: boolean): Promise<void> {
-    await this.#client.indices('promoteIndex', { name, version, force });
+  async promote(name: string, version: string, force: boolean): Promise<ChangedIndex> {
+    return (await this.#client.indices('promoteIndex', { name, version, force })) as ChangedIndex;
   }
 
   async remove(name: string, version: string): Promise<void> {
@@ -101,6 +135,15 @@ export class IndexClient {
   async known(withShards: boolean): Promise<IndexSummary[]> {
     const found: unknown = await this.status('', withShards).catch(() => undefined);
     return Array.isArray(found) ? (found as IndexSummary[]) : [];
+  }
+
+  async nodes(): Promise<IndexNodeSummary[]> {
+    return (await this.#client.indices('getIndexNodes', {})) as IndexNodeSummary[];
+  }
+
+  /** The documents of a version in Consul. */
+  async documents(name: string, version: string): Promise<StoredIndexDocument[]> {
+    return (await this.#client.indices('getIndexDocuments', { name, version })) as StoredIndexDocument[];
   }
 
   /** @param name '' for all */

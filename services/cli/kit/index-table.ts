@@ -15,9 +15,15 @@ export const INDEX_COLUMNS: readonly Column<IndexSummary>[] = [
   { head: 'INDEX', text: ({ name, version }) => `${name}@${version}` },
   { head: 'STATE', text: ({ state }) => state.toLowerCase(), color: ({ state }) => STATE_COLORS[state] },
   { head: 'SHARDS', isNumber: true, text: ({ served, shards }) => `${served}/${shards}` },
-  { head: 'REPLICAS', isNumber: true, text: ({ replicas }) => String(replicas) },
+  { head: 'REPLICAS', isNumber: true, text: ({ replicasServed, replicas }) => `${replicasServed}/${replicas}` },
   { head: 'ENTRIES', isNumber: true, text: ({ entries }) => String(entries) },
   { head: 'SIZE', isNumber: true, text: ({ bytes }) => describeSize(bytes) },
   { head: 'CALLS', isNumber: true, text: ({ share }) => `${Math.round(share * 100)}%` },
   { head: 'SERVICE', text: ({ contentService }) => contentService, dropOrder: 2 },
 ];
+
+/** How many managers may hold its shards. */
+export function holdersText({ holders }: IndexSummary): string {
+  if (holders === 0) return 'no manager can hold it';
+  return holders === 1 ? '1 manager can hold it' : `${holders} managers can hold it`;
+}

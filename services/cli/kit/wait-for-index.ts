@@ -1,39 +1,56 @@
-// Waits until every shard of an index version has its replicas, and shows the bytes that are fetched: a bar on a
-// terminal, one line per change in a pipe.
+// Waits until every shard of an index version has its replicas, or as many as there are managers that may hold them.
+// Shows the bytes that are fetched: a bar on a terminal, one line per change in a pipe.
 
 import { describeDuration, describeSize, sleep } from '../../../core/mod.ts';
 import { EXIT, ExitError } from '../../config/mod.ts';
 import type { IndexClient, IndexSummary } from './index-client.ts';
+import { holdersText } from './index-table.ts';
 import { cut, formatBar, LiveLines, printable, type Terminal } from './terminal.ts';
 
-/** @throws ExitError that says what is missing after `waitMs` */
+/**
+ * @param terminal undefined to show nothing
+ * @throws ExitError that says what is missing after `waitMs`
+ */
 export async function waitForIndex(
-  terminal: Terminal,
+  terminal: Terminal | undefined,
   client: IndexClient,
   { name, version }: { readonly name: string; readonly version: string },
   waitMs: number,
 ): Promise<IndexSummary> {
   const end = performance.now() + waitMs;
-  const live = new LiveLines(terminal);
+  const live = terminal === undefined ? undefined : new LiveLines(terminal);
   let printed = '';
   for (;;) {
     const status = (await client.status(name, false)).find((one) => one.version === version);
     if (status === undefined) throw new ExitError(EXIT.failed, `${name}@${version} has been removed`);
     const line = progressLine(status);
-    if (terminal.isScreen)
-      live.draw([cut(`${line}  ${formatBar(terminal, status.bytesDone, status.bytesWanted, 20)}`, terminal.columns())]);
-    else if (line !== printed) terminal.write(`${line}\n`);
+    if (terminal?.isScreen === true)
+      live?.draw([
+        cut(`${line}  ${formatBar(terminal, status.bytesDone, status.bytesWanted, 20)}`, terminal.columns()),
+      ]);
+    else if (line !== printed) terminal?.write(`${line}\n`);
     printed = line;
     if (status.state === 'COMPLETE') {
-      live.clear();
+      live?.clear();
       const took =
         status.readyInMs === undefined ? '' : ` ${(status.readyInMs / 1_000).toFixed(1)} s after it was added`;
-      if (terminal.isScreen) terminal.write(`${name}@${version} is complete${took}.\n`);
+      if (terminal?.isScreen === true) terminal.write(`${name}@${version} is complete${took}.\n`);
+      return status;
+    }
+    if (hasAllThatFit(status)) {
+      live?.clear();
+      const { replicasServed, replicas } = status;
+      terminal?.write(`${name}@${version} has ${replicasServed} of ${replicas} replicas: ${holdersText(status)}.\n`);
       return status;
     }
     if (performance.now() > end) throw notComplete(status, waitMs);
     await sleep(POLL_EVERY_MS);
   }
+}
+
+/** Whether it lacks only managers. More may join, which nobody waits for. */
+function hasAllThatFit({ served, shards, replicasServed, holders }: IndexSummary): boolean {
+  return served === shards && holders > 0 && replicasServed >= holders;
 }
 
 function progressLine({ name, version, state, served, shards, bytesDone, bytesWanted }: IndexSummary): string {

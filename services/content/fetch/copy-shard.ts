@@ -7,7 +7,8 @@ import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { sleep } from '../../../core/mod.ts';
 import { replaceFile } from '../../mesh/mod.ts';
-import { CONTENT, FILE_MODE, FOLDER_MODE, RECORD, type FileRecord, type ShardRecord } from '../shard-store.ts';
+import { CONTENT, RECORD, type FileRecord, type ShardRecord } from '../shard-record.ts';
+import { FILE_MODE, FOLDER_MODE } from '../shard-store.ts';
 import { ByteRate } from './byte-rate.ts';
 import type { FetchJob } from './job.ts';
 import { unzip } from './unzip.ts';
@@ -53,25 +54,6 @@ export async function copyShard(
 /** Whether the shard is one archive, which is unpacked here. */
 function isZip({ source }: FetchJob, files: readonly ListedFile[]): boolean {
   return files[0]?.path === '' && /\.zip$/i.test(source);
-}
-
-/**
- * Whether the files in the folder of a shard have the digests of their record.
- * @param onBytes called with the sum of bytes that were read
- */
-export async function isIntact(folder: string, onBytes: (bytesDone: number) => void): Promise<boolean> {
-  let bytesDone = 0;
-  const { files } = JSON.parse(readFileSync(path.join(folder, RECORD), 'utf8')) as ShardRecord;
-  for (const file of files) {
-    const hash = createHash('sha256');
-    try {
-      await hashFile(path.join(folder, CONTENT, file.path), hash, (bytes) => onBytes((bytesDone += bytes)));
-    } catch {
-      return false;
-    }
-    if (hash.digest('hex') !== file.sha256) return false;
-  }
-  return true;
 }
 
 async function listUnchanged({ shard, source, digest }: FetchJob, reader: ShardSource): ReturnType<typeof listShard> {
@@ -192,6 +174,7 @@ async function receive(
   }
 }
 
+/** Adds the content of a file to a hash. */
 async function hashFile(file: string, hash: Hash, onBytes: (bytes: number) => void): Promise<void> {
   for await (const chunk of createReadStream(file, { highWaterMark: CHUNK_BYTES }) as AsyncIterable<Buffer>) {
     hash.update(chunk);

@@ -74,7 +74,11 @@ export class FetchWorker {
   ): Promise<JobResult> {
     const onAbort = (): void => this.kill(signal.reason as Error);
     const onStall = (): void =>
-      this.kill(new Error(`the source has sent nothing for ${STALL_MS / 1_000} s; see whether it can be read`));
+      this.kill(
+        new Error(
+          `no bytes have come for ${STALL_MS / 1_000} s; see whether the source, and the disk of this manager, can be read`,
+        ),
+      );
     let stall = setTimeout(onStall, STALL_MS);
     signal.addEventListener('abort', onAbort, { once: true });
     const onProgress = (bytesDone: number): void => {
@@ -106,7 +110,7 @@ export class FetchWorker {
     }
   }
 
-  /** Changes the rate of the fetch that runs. @param bytesPerS 0 for no limit */
+  /** Changes the rate of the fetch or check that runs. @param bytesPerS 0 for no limit */
   changeRate(bytesPerS: number): void {
     this.#write({ newBytesPerS: bytesPerS });
   }

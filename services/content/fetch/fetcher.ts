@@ -12,8 +12,17 @@ export type Fetch = (
   signal: AbortSignal,
 ) => Promise<void>;
 
-/** Whether the files in the folder of a shard are as they were fetched. */
-export type Verify = (folder: string, signal: AbortSignal) => Promise<boolean>;
+/**
+ * Looks for damage in the files in the folder of a shard. Returns what is wrong; '' when nothing is. Rejects when it
+ * cannot be told.
+ * @param pace `at_once`; or `in_background`, at the rate of fetches, and not while one runs
+ */
+export type Verify = (
+  folder: string,
+  pace: 'at_once' | 'in_background',
+  onBytes: (bytesDone: number) => void,
+  signal: AbortSignal,
+) => Promise<string>;
 
 export class Fetcher {
   readonly #allowed: readonly string[];
@@ -25,6 +34,8 @@ export class Fetcher {
   readonly #idle = new Map<FetchWorker, NodeJS.Timeout>();
   /** Processes that share the rate. */
   readonly #fetching = new Set<FetchWorker>();
+  /** Processes that check files in the background. */
+  readonly #checking = new Set<FetchWorker>();
   #isClosed = false;
 
   /**
@@ -47,13 +58,15 @@ export class Fetcher {
     await this.#run(start, onBytes, signal);
   };
 
-  readonly verify: Verify = async (folder, signal) => {
-    const result = await this.#run(
-      () => ({ verify: folder }),
-      () => undefined,
-      signal,
-    );
-    return 'done' in result && result.done;
+  readonly verify: Verify = async (folder, pace, onBytes, signal) => {
+    const start = (worker: FetchWorker): VerifyJob => {
+      if (pace === 'at_once') return { verify: folder, bytesPerS: 0 };
+      this.#checking.add(worker);
+      return { verify: folder, bytesPerS: this.#checkRate };
+    };
+    const result = await this.#run(start, onBytes, signal);
+    if ('damage' in result) return result.damage;
+    throw new Error('the fetch process ended without a result of the check');
   };
 
   /** Ends all processes and their jobs. */
@@ -91,6 +104,7 @@ export class Fetcher {
     try {
       return await worker.run(() => start(worker), onBytes, signal);
     } finally {
+      this.#checking.delete(worker);
       this.#shareRate(() => this.#fetching.delete(worker));
       if (worker.isReady && !this.#isClosed) this.#keep(worker);
       else this.#end(worker);
@@ -125,12 +139,20 @@ export class Fetcher {
     return Math.ceil(this.#bytesPerS / Math.max(1, this.#fetching.size));
   }
 
-  /** Sends the running fetches their share of the rate, if it has changed. A fetch that starts has it already. */
+  /** Bytes per second of a check in the background. It pauses while users wait for a fetch. */
+  get #checkRate(): number {
+    if (this.#fetching.size > 0) return PAUSED_BYTES_PER_S;
+    return this.#bytesPerS === 0 ? CHECK_BYTES_PER_S : this.#bytesPerS;
+  }
+
+  /** Sends the running fetches and checks their rates, if they have changed. A fetch that starts has it already. */
   #shareRate(change: () => void, starting?: FetchWorker): void {
     const before = this.#share;
+    const checksBefore = this.#checkRate;
     change();
-    if (this.#share === before) return;
-    for (const worker of this.#fetching) if (worker !== starting) worker.changeRate(this.#share);
+    if (this.#share !== before)
+      for (const worker of this.#fetching) if (worker !== starting) worker.changeRate(this.#share);
+    if (this.#checkRate !== checksBefore) for (const worker of this.#checking) worker.changeRate(this.#checkRate);
   }
 }
 
@@ -172,4 +194,8 @@ async function refuseOthers(source: string, allowed: readonly string[]): Promise
 
 const CLOSED = 'this manager is stopping';
 const IDLE_MS = 10_000;
+/** Rate of checks in the background where fetches have no limit. */
+const CHECK_BYTES_PER_S = 50_000_000;
+/** A check at this rate reads a chunk, and waits for the next rate. */
+const PAUSED_BYTES_PER_S = 1;
 const INSPECT_MS = 60_000;

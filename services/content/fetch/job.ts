@@ -22,6 +22,8 @@ export interface FetchJob {
 export interface VerifyJob {
   /** Folder of `content` and `shard.json`. */
   readonly verify: string;
+  /** As in FetchJob. */
+  readonly bytesPerS: number;
 }
 
 /** Asks for the shards of a source. */
@@ -33,7 +35,7 @@ export interface InspectJob {
 /** A job that reads a source, with the prefixes of the sources that may be read. */
 export type SourceJob = (FetchJob | InspectJob) & { readonly allowed: readonly string[] };
 
-/** Changes the rate of the fetch that runs. */
+/** Changes the rate of the fetch or check that runs. */
 export interface RateChange {
   readonly newBytesPerS: number;
 }
@@ -48,7 +50,11 @@ export interface SourceListing {
   readonly warnings: readonly string[];
 }
 
-export type JobResult = { readonly done: boolean } | { readonly listing: SourceListing };
+export type JobResult =
+  | { readonly done: boolean }
+  /** What is wrong with the files of a shard; '' when nothing is. */
+  | { readonly damage: string }
+  | { readonly listing: SourceListing };
 
 export type FetchReport =
   | JobResult
@@ -77,6 +83,7 @@ const REPORT: z.ZodType<FetchReport> = z.union([
   z.object({ bytesDone: z.int().nonnegative() }),
   z.object({ failed: z.string() }),
   z.object({ done: z.boolean() }),
+  z.object({ damage: z.string() }),
   z.object({ isReady: z.literal(true) }),
   z.object({ listing: LISTING }),
 ]);

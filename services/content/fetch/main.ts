@@ -5,7 +5,8 @@ import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { whySourceRefused } from '../allowed-sources.ts';
 import { ByteRate } from './byte-rate.ts';
-import { copyShard, isIntact } from './copy-shard.ts';
+import { copyShard } from './copy-shard.ts';
+import { findDamage } from './find-damage.ts';
 import { inspect } from './inspect.ts';
 import type { FetchOrder, FetchReport, SourceJob, VerifyJob } from './job.ts';
 import { SourceError } from './shard-source.ts';
@@ -19,7 +20,7 @@ const MEMORY_EVERY_MS = 250;
 /** A process that uses more memory after a job ends, and takes no other one. */
 const MEMORY_KEPT_BYTES_MAX = 256 * 1024 * 1024;
 
-/** The rate of the last fetch. */
+/** The rate of the last fetch or check. */
 let rate: ByteRate | undefined;
 
 function report(what: FetchReport): Promise<void> {
@@ -33,9 +34,14 @@ async function resultOf(job: SourceJob | VerifyJob): Promise<FetchReport> {
     reportedAtMs = performance.now();
     void report({ bytesDone });
   };
-  if ('verify' in job) return { done: await isIntact(job.verify, progress) };
-  const url = 'inspect' in job ? job.inspect : job.source;
   if (!('inspect' in job)) rate = new ByteRate(job.bytesPerS);
+  if ('verify' in job) {
+    let bytesDone = 0;
+    const damage = await findDamage(job.verify, (bytes) => progress((bytesDone = bytes)), rate);
+    await report({ bytesDone });
+    return { damage };
+  }
+  const url = 'inspect' in job ? job.inspect : job.source;
   const why = await whySourceRefused(url, job.allowed);
   if (why !== undefined) throw new SourceError(why);
   const source = sourceFor(url, job.allowed);

@@ -123,6 +123,11 @@ describe('headers', () => {
         `katamari-timeout-ms: expected a whole number of milliseconds above 0, got "${wrong}"`,
       );
     }
+    for (const wrong of ['1.01', '-0.5', 'half', '0.5, 0.6', 'NaN', '']) {
+      const answer = await fixture.call('Fixture.ping', undefined, { 'katamari-min-coverage': wrong });
+      const why = `Header katamari-min-coverage: expected a share from 0 to 1, got "${wrong}"`;
+      expect(answer.json.error?.message).toBe(wrong === '' ? undefined : why);
+    }
     const twice = await rawClient(
       fixture.server.port,
       httpPost(PING, 'Katamari-Timeout-Ms: 100\r\nKatamari-Timeout-Ms: 200\r\n'),

@@ -226,6 +226,8 @@ describe('A key, tags and a version with other letters than ASCII', () => {
     ['katamari-tags', 'größe, à', { tags: ['größe', 'à'] }],
     ['katamari-roles', 'prüfung', { roles: ['prüfung'] }],
     ['katamari-version', '1.0.0', { version: '1.0.0' }],
+    ['katamari-min-coverage', '0.75', { minCoverage: 0.75 }],
+    ['katamari-min-coverage', '1e-07', { minCoverage: 1e-7 }],
   ])('%s: %s is the same by THeader and by HTTP', async (name, value, found) => {
     const manner = { transport: 'header', protocol: 'binary' } as const;
     const call = callBytes(manner, 'add', { a: 1, b: 2 }, { headers: { [name]: value } });

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { sleep } from '../../../core/mod.ts';
-import { isIntact } from '../../../services/content/fetch/copy-shard.ts';
+import { findDamage } from '../../../services/content/fetch/find-damage.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { liveFiles } from '../cluster/index-view.ts';
 import type { ClusterProcess } from '../cluster/process.ts';
@@ -126,7 +126,7 @@ export class IndexChaos {
     const folder = path.join(live, index, shard);
     await until(
       () => `${index}/${shard} at ${manager.name} to be whole again after ${kind}: ${this.#complaints(manager)}`,
-      async () => !existsSync(folder) || (await isIntact(folder, () => undefined).catch(() => false)),
+      async () => !existsSync(folder) || (await isIntact(folder)),
       WHOLE_MS,
     );
     this.#options.end(fault);
@@ -165,7 +165,7 @@ export class IndexChaos {
     for (const { name, directory } of this.#options.cluster.managers) {
       const live = path.join(directory, 'data/shards/live');
       for (const shard of shardsIn(live))
-        if (!(await isIntact(path.join(live, shard), () => undefined).catch(() => false)))
+        if (!(await isIntact(path.join(live, shard))))
           violations.push(`${name} serves ${shard}, whose files are not as they were fetched`);
     }
     const found = await this.#statuses();
@@ -349,6 +349,11 @@ function lackingOf({ name, version, shardList, shards, conditions }: IndexStatus
   });
   if (shardList.length < shards) lacking.push(`${name}@${version} lists ${shardList.length} of ${shards} shards`);
   return lacking.length === 0 ? [] : [...lacking.slice(0, 3), ...conditions];
+}
+
+/** Whether the files of a shard are as they were fetched. */
+async function isIntact(folder: string): Promise<boolean> {
+  return (await findDamage(folder, () => undefined).catch(() => 'gone')) === '';
 }
 
 /** `wiki@1.0.0/part-00000` */

@@ -262,12 +262,23 @@ describe('katamari call', () => {
   );
 
   test(
-    'sends timeout, tags and key as headers',
+    'sends timeout, tags, key and coverage as headers',
     async () => {
-      const { headers } = await seen(['E.say', '--timeout', '2s', '--tags', 'a,b', '--key', 'user 7']);
+      const { headers } = await seen([
+        'E.say',
+        '--timeout',
+        '2s',
+        '--tags',
+        'a,b',
+        '--key',
+        'user 7',
+        '--min-coverage',
+        '0.9',
+      ]);
       expect(headers['katamari-timeout-ms']).toBe('2000');
       expect(headers['katamari-tags']).toBe('a,b');
       expect(headers['katamari-key']).toBe('user 7');
+      expect(headers['katamari-min-coverage']).toBe('0.9');
     },
     BUSY_MS,
   );
@@ -278,11 +289,14 @@ describe('katamari call', () => {
       server = await startRpcServer(() => ({ result: { a: [1] } }), {
         'katamari-version': '2.0.0',
         'katamari-coverage': '39/40',
+        'katamari-missing': 'wiki@2.0.0/part-00007 TIMED_OUT',
         'server-timing': 'queue;dur=0.066479, service;dur=5.528674999999566',
       });
       const once = await runKatamari(['call', 'E.say', '--mesh', server.url, '-v']);
       expect(once.stdout).toBe('{\n  "a": [\n    1\n  ]\n}\n');
-      expect(once.stderr).toBe('version 2.0.0, shards 39/40, queue 0.1 ms, service 5.5 ms\n');
+      expect(once.stderr).toBe(
+        'version 2.0.0, shards 39/40, missing wiki@2.0.0/part-00007 TIMED_OUT, queue 0.1 ms, service 5.5 ms\n',
+      );
       expect((await runKatamari(['call', 'E.say', '--mesh', server.url, '--repeat', '3'])).stdout).toBe(
         '{"a":[1]}\n'.repeat(3),
       );

@@ -233,14 +233,16 @@ describe('Precedence', () => {
       directory: '/home/x/.local/state/katamari/default/shards',
       sources: ['file:///srv/mesh%20one/'],
       fetchBytesPerS: 50_000_000,
+      verifyEveryMs: 86_400_000,
       openTimeoutMs: 300_000,
     });
     expect(load(CALCULATOR).config.content.sources).toEqual([`file://${directory}/`]);
-    const text = `content: { directory: ./shards, sources: [s3://bucket/], fetchRate: 0, openTimeout: 1m }\n${CALCULATOR}`;
+    const text = `content: { directory: ./shards, sources: [s3://bucket/], fetchRate: 0, verifyEvery: off, openTimeout: 1m }\n${CALCULATOR}`;
     expect(load(text).config.content).toEqual({
       directory: path.join(directory, 'shards'),
       sources: ['s3://bucket/'],
       fetchBytesPerS: 0,
+      verifyEveryMs: 0,
       openTimeoutMs: 60_000,
     });
     const loaded = load(text, { KATAMARI_CONTENT_SOURCES: 'file:/srv/a/,https://host/b/' });

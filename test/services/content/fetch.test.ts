@@ -152,9 +152,9 @@ describe('A fetch', () => {
 
   test('copies every file, and the shard appears whole', async () => {
     const progress = await fetchShard();
-    expect(store.has({ ...id, digest: shard.digest })).toBe(false);
+    expect(await store.has({ ...id, digest: shard.digest })).toBe(false);
     await store.commit(id);
-    expect(store.has({ ...id, digest: shard.digest })).toBe(true);
+    expect(await store.has({ ...id, digest: shard.digest })).toBe(true);
     expect(readFileSync(path.join(store.contentPath(id), 'deep/large.bin')).equals(bytes)).toBe(true);
     expect(store.recordOf(id)?.files).toEqual([
       { path: 'deep/large.bin', bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') },

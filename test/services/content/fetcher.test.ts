@@ -52,6 +52,9 @@ async function fetchShard(
   await fetcher.fetch(job, () => undefined, signal);
 }
 
+const damageOf = (name: string): Promise<string> =>
+  fetcher.verify(into(name), 'at_once', () => undefined, new AbortController().signal);
+
 /** Bytes of a shard that are here. */
 function bytesHere(name: string): number {
   if (!existsSync(into(name))) return 0;
@@ -78,9 +81,9 @@ describe('A fetch process', () => {
     expect(procFile(first, 'environ')).toContain('PATH=');
     expect(procFile(first, 'environ')).not.toContain('secret-of-the-mesh');
     await expect(fetchShard({ ...b, digest: 'another' })).rejects.toThrow('has changed since it was added');
-    expect(await fetcher.verify(into('a'), new AbortController().signal)).toBe(true);
+    expect(await damageOf('a')).toBe('');
     writeFileSync(path.join(into('a'), 'content'), 'odd');
-    expect(await fetcher.verify(into('a'), new AbortController().signal)).toBe(false);
+    expect(await damageOf('a')).toBe('its file has another SHA-256 than when it was fetched');
     await fetchShard(c);
     expect(readFileSync(path.join(into('c'), 'content'), 'utf8')).toBe('three');
     expect(pids()).toEqual([first]);
@@ -124,6 +127,55 @@ describe('A fetch process', () => {
     await other;
     expect(readFileSync(path.join(into('b'), 'content')).equals(content)).toBe(true);
     expect(pids().length).toBe(1);
+  }, 60_000);
+});
+
+describe('A check in the background', () => {
+  const CHUNK_BYTES = 256 * 1024;
+  /** Starts to check; `read` has the bytes that it has read so far. */
+  function check(name: string): { readonly read: () => number; readonly done: Promise<string> } {
+    let read = 0;
+    const done = fetcher.verify(
+      into(name),
+      'in_background',
+      (bytesDone) => (read = bytesDone),
+      new AbortController().signal,
+    );
+    done.catch(() => undefined);
+    return { read: () => read, done };
+  }
+
+  test('pauses while a shard is fetched, and goes on then', async () => {
+    const [a, b] = (await writeShards({ a: Buffer.alloc(8_000_000), b: Buffer.alloc(3_000_000) })) as [
+      ListedShard,
+      ListedShard,
+    ];
+    await fetchShard(a);
+    fetcher.close();
+    useRate(1_000_000);
+    const { read, done } = check('a');
+    await until('some bytes', () => read() > 0);
+    const fetching = fetchShard(b);
+    await until('the fetch to begin', () => bytesHere('b') > 0);
+    // What it has read before the order to pause has come.
+    const before = read();
+    await fetching;
+    expect(read() - before).toBeLessThanOrEqual(4 * CHUNK_BYTES);
+    expect(read()).toBeLessThan(8_000_000);
+    expect(await done).toBe('');
+    expect(read()).toBe(8_000_000);
+  }, 60_000);
+
+  test('whose process is killed says so, and calls no file damaged', async () => {
+    const [a] = (await writeShards({ a: Buffer.alloc(8_000_000) })) as [ListedShard];
+    await fetchShard(a);
+    fetcher.close();
+    await until('its end', () => pids().length === 0);
+    useRate(100_000);
+    const { read, done } = check('a');
+    await until('some bytes', () => read() > 0);
+    process.kill(pids()[0] as number, 'SIGKILL');
+    await expect(done).rejects.toThrow('The fetch process ended with SIGKILL');
   }, 60_000);
 });
 

@@ -12,7 +12,16 @@ import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts'
 import { fixture } from '../../kit/mesh/mesh.ts';
 import { until } from '../../kit/tools/wait.ts';
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -49,7 +58,7 @@ afterEach(async () => {
 
 const at = (...parts: string[]): string => path.join(folder, ...parts);
 
-function newKeeper(onRecord: () => void = () => undefined): Keeper {
+function newKeeper(onRecord: () => void = () => undefined, verifyEveryMs = 0): Keeper {
   return new Keeper({
     onRecord,
     store: new ShardStore(at('shards')),
@@ -62,6 +71,7 @@ function newKeeper(onRecord: () => void = () => undefined): Keeper {
     clock: systemClock,
     timeoutMs: () => TIMEOUT_MS,
     openTimeoutMs: 60_000,
+    verifyEveryMs,
   });
 }
 
@@ -361,8 +371,8 @@ describe('A shard that cannot be served', () => {
 describe('A served shard whose calls fail', () => {
   const total = (word: string): Promise<unknown> =>
     call('total', { word, shards: ['wiki@1.0.0/a', 'wiki@1.0.0/b'] }).catch((error: Error) => error.message);
-  const failures = (): string[] =>
-    events.after(0).flatMap(({ kind, subject, text }) => (kind === 'shard_failed' ? [`${subject}: ${text}`] : []));
+  const failures = (kind = 'shard_failed'): string[] =>
+    events.after(0).flatMap((event) => (event.kind === kind ? [`${event.subject}: ${event.text}`] : []));
   beforeEach(async () => {
     writeShard('a', 'hello');
     writeShard('b', 'hello you', { reads: '' });
@@ -378,7 +388,9 @@ describe('A served shard whose calls fail', () => {
     await total('hello');
     expect(await total('hello')).toContain('words.txt ends too early');
     await served('wiki@1.0.0 0');
-    const why = 'its files are damaged; 3 calls in a row have failed here: ';
+    const why =
+      'its files on this manager are damaged: words.txt has 3 bytes, and had 9 when it was fetched; ' +
+      '3 calls in a row have failed here: ';
     await until('the cause to be told', () => stateOf('b').includes(why));
     expect(keeper.record().failed).toMatchObject([{ indexVersion: 'wiki@1.0.0', place: 1, tries: 1 }]);
     expect(keeper.record().failed[0]?.why).toContain(why);
@@ -386,7 +398,8 @@ describe('A served shard whose calls fail', () => {
     expect(fetches.filter((name) => name.endsWith('/b')).length).toBe(2);
     expect(await total('hello')).toBe(2);
     expect(stateOf('b')).toBe('serving');
-    expect(failures()).toEqual([expect.stringContaining(`wiki@1.0.0/b: ${why}`)]);
+    expect(failures('shard_damaged')).toEqual([expect.stringContaining(`wiki@1.0.0/b: ${why}`)]);
+    expect(failures()).toEqual([]);
   });
 
   test('is served on when its files are whole, and they are not checked again soon', async () => {
@@ -409,6 +422,116 @@ describe('A served shard whose calls fail', () => {
       expect.stringMatching(/^wiki@1.0.0\/b: 3 calls in a row .*its files are as they were fetched.*it cannot read/),
     ]);
     expect([await places(), stateOf('b'), fetches.length]).toEqual(['wiki@1.0.0 0-1', 'serving', 2]);
+  });
+});
+
+describe('A served shard whose files change on the disk', () => {
+  const words = (): string => at('shards/live/wiki@1.0.0/b/content/words.txt');
+  const told = (...kinds: string[]): string[] =>
+    events.after(0).flatMap(({ kind, subject, text }) => (kinds.includes(kind) ? [`${kind} ${subject}: ${text}`] : []));
+  const RESTORED = 'shard_restored wiki@1.0.0/b: Its files were fetched again, and it is served here';
+  const damaged = (what: string): string =>
+    `shard_damaged wiki@1.0.0/b: its files on this manager are damaged: ${what}. ` +
+    'It is withdrawn here, fetched again, and served then';
+
+  async function serve(verifyEveryMs: number): Promise<void> {
+    writeShard('a', 'hello');
+    writeShard('b', 'hello you', { 'more.txt': 'more' });
+    keeper = newKeeper(undefined, verifyEveryMs);
+    deploy(2);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0-1');
+  }
+
+  test.each<[string, () => void, string]>([
+    [
+      'has a flipped bit',
+      () => writeFileSync(words(), 'hellp you'),
+      'words.txt has another SHA-256 than when it was fetched',
+    ],
+    ['is missing', () => rmSync(words()), 'words.txt is missing'],
+    ['is shorter', () => writeFileSync(words(), 'hell'), 'words.txt has 4 bytes, and had 9 when it was fetched'],
+    [
+      'has no record',
+      () => rmSync(at('shards/live/wiki@1.0.0/b/shard.json')),
+      'shard.json is missing, or cannot be read',
+    ],
+  ])(
+    'because one %s is withdrawn by the check in the background, fetched again and served',
+    async (_, change, what) => {
+      await serve(200);
+      await until('a check of both', () => (keeper.checks().checks['intact'] ?? 0) >= 2);
+      change();
+      const holders: string[] = [];
+      await until('it to be restored', async () => {
+        holders.push(await places());
+        return told('shard_restored').length > 0;
+      });
+      expect(told('shard_damaged', 'shard_restored', 'shard_failed')).toEqual([damaged(what), RESTORED]);
+      expect(new Set(holders)).toEqual(new Set(['wiki@1.0.0 0-1', 'wiki@1.0.0 0']));
+      await served('wiki@1.0.0 0-1');
+      expect(await call('count', { word: 'hello' })).toEqual({ 'wiki@1.0.0/a': 1, 'wiki@1.0.0/b': 1 });
+      expect(readFileSync(words(), 'utf8')).toBe('hello you');
+      expect(fetches.filter((name) => name.endsWith('/b')).length).toBe(2);
+      expect(keeper.checks()).toMatchObject({ damaged: 1, checks: { damaged: 1, failed: 0 } });
+    },
+  );
+
+  test('tells callers why it is not served, until it is', async () => {
+    await serve(0);
+    const source = at('source/b');
+    const away = at('source-b');
+    renameSync(source, away);
+    writeFileSync(words(), 'hellp you');
+    expect(await keeper.holdings('', 0, 0)).toMatchObject({ failed: [] });
+    keeper.verify('one', (shard) => shard === 'wiki@1.0.0/b');
+    await served('wiki@1.0.0 0');
+    expect((await keeper.holdings('', 0, 0)).failed).toEqual([
+      {
+        indexVersion: 'wiki@1.0.0',
+        place: 1,
+        why: 'its files on this manager are damaged: words.txt has another SHA-256 than when it was fetched',
+      },
+    ]);
+    // A next process must not trust the files either.
+    await until('the record to go', () => !existsSync(at('shards/live/wiki@1.0.0/b/shard.json')));
+    await until('the failed fetch', async () =>
+      ((await keeper.holdings('', 0, 0)).failed[0]?.why ?? '').includes('source/b'),
+    );
+    renameSync(away, source);
+    await served('wiki@1.0.0 0-1');
+    expect(await keeper.holdings('', 0, 0)).toMatchObject({ failed: [] });
+    expect(keeper.verification('one')).toMatchObject([{ shard: 'wiki@1.0.0/b', state: 'damaged', replica: 'serving' }]);
+  });
+
+  test('while the manager is down is fetched again by the next one', async () => {
+    await serve(0);
+    await keeper.close();
+    await bench.end();
+    rmSync(words());
+    keeper = newKeeper();
+    bench = new ManagerBench({ prepare: (chassis) => keeper.prepare(chassis) });
+    deploy();
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0-1');
+    await until('the event', () => told('shard_restored').length > 0);
+    expect(told('shard_damaged', 'shard_restored')).toEqual([damaged('words.txt is missing'), RESTORED]);
+    expect(await call('count', { word: 'hello' })).toEqual({ 'wiki@1.0.0/a': 1, 'wiki@1.0.0/b': 1 });
+    expect(fetches.filter((name) => name.endsWith('/a')).length).toBe(1);
+    expect(fetches.filter((name) => name.endsWith('/b')).length).toBe(2);
+  });
+
+  test('and is given up while it is checked is not damaged', async () => {
+    await serve(20);
+    const all = await orders();
+    for (let turn = 0; turn < 8; turn++) {
+      keeper.setOrders(all.slice(0, 1));
+      await until('it to be gone', () => stateOf('b') === '');
+      keeper.setOrders(all);
+      await served('wiki@1.0.0 0-1');
+    }
+    expect(told('shard_damaged', 'shard_failed')).toEqual([]);
+    expect(fetches.length).toBe(2);
   });
 });
 

@@ -30,17 +30,17 @@ async function fetched(name: string, digest = 'd1'): Promise<void> {
 
 describe('A shard on the disk', () => {
   test('is there from its commit until it is retired, and comes back from there', async () => {
-    expect(store.has(shard('a'))).toBe(false);
+    expect(await store.has(shard('a'))).toBe(false);
     await fetched('a');
     await fetched('b');
-    expect(store.has(shard('a'))).toBe(true);
-    expect(store.has({ ...shard('a'), digest: 'd2' })).toBe(false);
+    expect(await store.has(shard('a'))).toBe(true);
+    expect(await store.has({ ...shard('a'), digest: 'd2' })).toBe(false);
     expect((await store.list()).map(({ name }) => name)).toEqual(['a', 'b']);
     await store.retire(shard('a'));
-    expect(store.has(shard('a'))).toBe(false);
+    expect(await store.has(shard('a'))).toBe(false);
     expect(await store.restore({ ...shard('a'), digest: 'd2' })).toBe(false);
     expect(await store.restore(shard('a'))).toBe(true);
-    expect(store.has(shard('a'))).toBe(true);
+    expect(await store.has(shard('a'))).toBe(true);
     expect(await store.restore(shard('a'))).toBe(false);
   });
 
@@ -78,7 +78,7 @@ describe('A shard on the disk', () => {
   test('with a record that cannot be read is not there', async () => {
     await fetched('a');
     writeFileSync(path.join(root, 'live/wiki@1.0.0/a/shard.json'), '{"digest":');
-    expect(store.has(shard('a'))).toBe(false);
+    expect(await store.has(shard('a'))).toBe(false);
     expect(store.recordOf(shard('a'))).toBe(undefined);
   });
 

@@ -33,6 +33,7 @@ class Simulation {
     placeOf: new Map(),
     holders: [this.servers, this.servers.toReversed()],
     managers: this.servers,
+    failures: new Map(),
     server: 'Words@1.0.0',
     again: () => undefined,
   };

@@ -21,8 +21,8 @@ describe('The holdings of a manager', () => {
   test('stay while it cannot be reached, and are read soon after it is back', async () => {
     const clock = new ManualClock();
     const told: (readonly Holding[] | undefined)[] = [];
-    const follower = new HoldingsFollower(clock, (_, holdings) => told.push(holdings));
-    let answer: Holdings | undefined = { start: 'first', seq: 7, holdings: [WIKI] };
+    const follower = new HoldingsFollower(clock, (_, held) => told.push(held?.holdings));
+    let answer: Holdings | undefined = { start: 'first', seq: 7, holdings: [WIKI], failed: [] };
     let onBreak: (error: Error) => void = () => undefined;
     follower.followOwn('m1', async (start, afterSeq) => {
       if (answer === undefined) throw new Error('the link is down');
@@ -39,7 +39,7 @@ describe('The holdings of a manager', () => {
     }
     expect(told).toEqual([[WIKI]]);
     // Another process of that name, which serves nothing yet.
-    answer = { start: 'second', seq: 1, holdings: [] };
+    answer = { start: 'second', seq: 1, holdings: [], failed: [] };
     clock.advance(250);
     await settled();
     expect(told).toEqual([[WIKI], []]);

@@ -36,6 +36,7 @@ function indexOf(...managers: readonly ShardServer[]): ServedIndex {
     placeOf: new Map(NAMES.map((name, place) => [name, place])),
     holders: NAMES.map(() => managers),
     managers,
+    failures: new Map(),
     server: serversText(managers),
     again: () => undefined,
   };

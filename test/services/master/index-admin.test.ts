@@ -2,7 +2,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
-import { indexMethods, type IndexActions } from '../../../services/master/index-admin.ts';
+import type { IndexActions } from '../../../services/master/index-actions.ts';
+import { indexMethods } from '../../../services/master/index-admin.ts';
 import { IndexStore } from '../../../services/master/index-store.ts';
 import { EventLog, keysOf, Reachability, SharedState } from '../../../services/mesh/mod.ts';
 import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';

@@ -12,8 +12,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -64,6 +67,32 @@ struct Options {
  */
 int serve(std::shared_ptr<apache::thrift::TProcessor> processor, const Options& options);
 
+/** A shard that is not wholly in an answer. */
+struct AbsentShard {
+  /** `index@version/shard` */
+  std::string shard;
+  /** Why: NO_REPLICA, TIMED_OUT, FAILED, OVERLOADED or CUT_SHORT. More may be added. */
+  std::string lack;
+};
+
+/** How many shards of an index are in an answer. */
+struct Coverage {
+  /** Shards that the call was about. */
+  std::int32_t shards = 0;
+  /** Those of them that are wholly in the answer. */
+  std::int32_t complete = 0;
+  /** The others in order of their names, at most 10. */
+  std::vector<AbsentShard> missing = {};
+};
+
+/** Facts about a reply. */
+struct ReplyInfo {
+  /** Version of the service or index that replied; "" if the mesh did not name it. */
+  std::string version = {};
+  /** Absent for other services than indices, and for a declared exception. */
+  std::optional<Coverage> coverage = std::nullopt;
+};
+
 /**
  * Options of a client of another service.
  */
@@ -72,6 +101,16 @@ struct CallOptions {
   std::string version = {};
   /** Timeout of each call, if less than the remaining time of the current call. Zero means that remaining time. */
   std::chrono::milliseconds timeout = std::chrono::milliseconds::zero();
+  /**
+   * Share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter `minCoverage` of
+   * a method, and is also for methods without one.
+   */
+  std::optional<double> minCoverage = std::nullopt;
+  /**
+   * Called with the facts about each reply, before the method returns its value or throws a declared exception. Not
+   * called for other errors. What it throws, the method throws.
+   */
+  std::function<void(const ReplyInfo&)> onReply = nullptr;
 };
 
 /**

@@ -66,14 +66,25 @@ module Katamari
     # Returns a client for another service of the mesh, an object of the class that `thrift --gen rb` generated. Its
     # calls end within the remaining time of this call and carry its trace.
     #
-    # service - name of the service in the mesh; by default the name of the module around the class.
-    # version - exact version or a range; '' for any.
-    # timeout - timeout of each call in seconds, if that is less than the remaining time.
+    # service      - name of the service in the mesh; by default the name of the module around the class.
+    # version      - exact version or a range; '' for any.
+    # timeout      - timeout of each call in seconds, if that is less than the remaining time.
+    # min_coverage - share of the shards of an index that must be in the answer, from 0 to 1. It precedes the parameter
+    #                `minCoverage` of a method, and is also for methods without one.
+    # on_reply     - called with the facts about each reply, a ReplyInfo, before the method returns its value or raises
+    #                a declared exception. Not called for other errors. What it raises, the method raises.
     #
     # Its methods raise declared exceptions, Katamari::Error if the mesh refused or failed the call, and
     # Thrift::ApplicationException if the other chassis failed.
-    def client(client_class, service: client_class.name.split('::')[-2], version: '', timeout: SECONDS_WITHOUT_MESH)
-      client_class.new(MeshProtocol.new(Katamari.mesh, self, service, version, timeout))
+    def client(client_class, service: client_class.name.split('::')[-2], version: '', timeout: SECONDS_WITHOUT_MESH,
+               min_coverage: nil, on_reply: nil)
+      unless min_coverage.nil? || (0..1).cover?(min_coverage)
+        raise ArgumentError, "min_coverage is #{min_coverage.inspect}, expected a share from 0 to 1"
+      end
+
+      client_class.new(
+        MeshProtocol.new(Katamari.mesh, self, service, version, timeout, min_coverage: min_coverage, on_reply: on_reply)
+      )
     end
 
     # Makes the process exit after the reply to this call; the mesh replaces it. For code that must not be reused.

@@ -41,16 +41,21 @@ module Katamari
       [13, T::MAP, 'headers', { key: TEXT, value: TEXT }],
       [14, T::STRING, 'identityName'],
       [15, T::LIST, 'identityRoles', { element: TEXT }],
-      [16, T::STRING, 'identityHow']
+      [16, T::STRING, 'identityHow'],
+      [18, T::DOUBLE, 'minCoverage']
     )
 
     # Field 32767 of the result struct, or of the application exception.
     ReplyContext = struct(
+      [1, T::STRING, 'version'],
       [7, T::I32, 'errorCode'],
       [8, T::I64, 'retryAfterMs'],
       [9, T::I32, 'stage'],
       [10, T::BOOL, 'notRun'],
-      [11, T::BOOL, 'retire']
+      [11, T::BOOL, 'retire'],
+      [13, T::I32, 'shards'],
+      [14, T::I32, 'completeShards'],
+      [15, T::LIST, 'missingShards', { element: TEXT }]
     )
 
     # How a chassis describes itself.

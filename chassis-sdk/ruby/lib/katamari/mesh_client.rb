@@ -100,13 +100,16 @@ module Katamari
   # The protocol of a generated client. The message that the client writes becomes one call to the mesh; the client
   # then reads its reply.
   class MeshProtocol < Output
-    def initialize(mesh, context, service, version, timeout)
+    # min_coverage, on_reply - as of Context#client.
+    def initialize(mesh, context, service, version, timeout, min_coverage: nil, on_reply: nil)
       super(Thrift::MemoryBufferTransport.new)
       @mesh = mesh
       @context = context
       @service = service
       @version = version
       @timeout = timeout
+      @min_coverage = min_coverage
+      @on_reply = on_reply
     end
 
     def write_message_begin(name, type, sequence_id)
@@ -118,7 +121,8 @@ module Katamari
 
     def write_message_end
       call_context = Contract::CallContext.new(
-        serviceName: @service, version: @version, traceparent: @context.traceparent, tracestate: @context.tracestate
+        serviceName: @service, version: @version, traceparent: @context.traceparent, tracestate: @context.tracestate,
+        minCoverage: @min_coverage&.to_f
       )
       deadline = Wire.now + [@context.time_left, @timeout].min
       @answer = @mesh.exchange(message_type, message_name, trans.read(trans.available), call_context, deadline)
@@ -136,6 +140,7 @@ module Katamari
       error = reply_context && Error.from(reply_context, Wire.message_of(answer.body))
       raise error if error
 
+      @on_reply&.call(ReplyInfo.of(reply_context)) if answer.type == Thrift::MessageTypes::REPLY
       trans.reset_buffer(answer.body)
     end
   end

@@ -5,17 +5,9 @@ import { copyFile, lstat, open, readdir, rm, type FileHandle } from 'node:fs/pro
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { canCloneFiles } from '../../../../core/mod.ts';
-import { SHARDS_MAX } from '../../../mesh/mod.ts';
+import { FINISHED_MARK, isNoShard, SHARDS_MAX } from '../../../mesh/mod.ts';
 import { SHARD_DEPTH_MAX, SHARD_FILES_MAX } from '../../limits.ts';
-import {
-  FINISHED_MARK,
-  isNoShard,
-  SourceError,
-  type FoundShard,
-  type ListedFile,
-  type OpenedFile,
-  type ShardSource,
-} from '../shard-source.ts';
+import { SourceError, type FoundShard, type ListedFile, type OpenedFile, type ShardSource } from '../shard-source.ts';
 
 export class FileSource implements ShardSource {
   async listShards(source: string): Promise<readonly FoundShard[]> {

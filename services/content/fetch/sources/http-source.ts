@@ -2,17 +2,10 @@
 // and SHA-256 digests: see docs/shard-sources.md for its format. Redirects stay on the server and below the prefixes.
 
 import { z } from 'zod';
-import { SHARDS_MAX } from '../../../mesh/mod.ts';
+import { SHARDS_JSON, SHARDS_MAX } from '../../../mesh/mod.ts';
 import { whyNotAllowed } from '../../allowed-sources.ts';
 import { SHARD_FILES_MAX } from '../../limits.ts';
-import {
-  SHARDS_JSON,
-  SourceError,
-  type FoundShard,
-  type ListedFile,
-  type OpenedFile,
-  type ShardSource,
-} from '../shard-source.ts';
+import { SourceError, type FoundShard, type ListedFile, type OpenedFile, type ShardSource } from '../shard-source.ts';
 import { checkLength, refusalOf, request, type SourceAnswer } from './http-request.ts';
 
 export class HttpSource implements ShardSource {

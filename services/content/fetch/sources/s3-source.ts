@@ -2,16 +2,9 @@
 // only while it has the ETag of the listing.
 
 import { AwsV4Signer } from 'aws4fetch';
-import { SHARDS_MAX } from '../../../mesh/mod.ts';
+import { isNoShard, SHARDS_MAX } from '../../../mesh/mod.ts';
 import { SHARD_FILES_MAX } from '../../limits.ts';
-import {
-  isNoShard,
-  SourceError,
-  type FoundShard,
-  type ListedFile,
-  type OpenedFile,
-  type ShardSource,
-} from '../shard-source.ts';
+import { SourceError, type FoundShard, type ListedFile, type OpenedFile, type ShardSource } from '../shard-source.ts';
 import { AwsCredentials, awsRegion, type AwsEnv } from './aws-credentials.ts';
 import { checkLength, request, type SourceAnswer } from './http-request.ts';
 import { recordsOf, textOf } from './xml-text.ts';

@@ -8,12 +8,15 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { AuditLog } from '../../../../services/audit/mod.ts';
 import { checkAdminTokens, SCOPES_OF_CHANGES, tokenUsesIn } from '../../../../services/cli/doctor/admin-tokens.ts';
@@ -85,6 +88,7 @@ function clean(): Settings {
     jsonRpc: { tls },
     stats: { tls },
     web: { tls, sites: [{ prefix: '/', service: 'Shop' }] },
+    content: { sources: ['file:/srv/indices/', 'https://files.example.org/', 's3://indices/'] },
     access: {
       anonymous: 'always',
       tokens: [{ name: 'robot', sha256: DIGEST }],
@@ -125,6 +129,12 @@ const section = (name: string, keys: Settings) => (): Settings => ({
 });
 const deployed = (keys: Settings) => (): Settings => ({ deployments: [{ ...SAFE, ...keys }] });
 const plain = { certFile: undefined, keyFile: undefined, caFile: undefined };
+const sources = (...list: string[]) => section('content', { sources: list });
+/** The directories of a manager that has shards. */
+const makeShards = (mode: number): void => {
+  mkdirSync(at('data/shards/live'), { recursive: true });
+  chmodSync(at('data/shards'), mode);
+};
 const withTls = (name: string, keys: Settings) => (): Settings => {
   const own = clean()[name] as { readonly tls: Settings };
   return { [name]: { ...own, tls: { ...own.tls, ...keys } } };
@@ -338,6 +348,90 @@ const CASES: readonly Case[] = [
     expected: ['warn', 'data directory', /can be entered by other users/, /^chmod 700 /],
   },
   {
+    name: 'shards that every user can write',
+    before: () => makeShards(0o777),
+    expected: [
+      'FAIL',
+      'shard directory',
+      /data\/shards has mode 0777: every user .* other shards into/,
+      /^chmod go-w /,
+    ],
+  },
+  {
+    name: 'shards that a group can write',
+    before: () => makeShards(0o775),
+    expected: ['FAIL', 'shard directory', /data\/shards has mode 0775: its group can put/, /^chmod go-w .*shards$/],
+  },
+  {
+    name: 'a directory in that of the shards that every user can write',
+    before: () => {
+      makeShards(0o755);
+      chmodSync(at('data/shards/live'), 0o757);
+    },
+    expected: ['FAIL', 'shard directory', /data\/shards\/live has mode 0757: every user/, /^chmod go-w .*live$/],
+  },
+  {
+    name: 'a directory of shards that is a link',
+    before: () => {
+      makeShards(0o755);
+      rmdirSync(at('data/shards/live'));
+      mkdirSync(at('elsewhere'));
+      symlinkSync(at('elsewhere'), at('data/shards/live'));
+    },
+    expected: ['FAIL', 'shard directory', /data\/shards\/live is a symbolic link/, /content\.directory$/],
+  },
+  {
+    name: 'a directory of shards behind a link in a directory that every user can write',
+    settings: () => ({ content: { ...(clean()['content'] as Settings), directory: 'here' } }),
+    before: () => {
+      mkdirSync(at('open/shards'), { recursive: true });
+      chmodSync(at('open'), 0o777);
+      symlinkSync(at('open/shards'), at('here'));
+    },
+    expected: ['FAIL', 'shard directory', /\/open has mode 0777: every user .* into .*\/here$/, /^chmod go-w .*open$/],
+  },
+  {
+    name: 'a source that is the whole machine',
+    settings: sources('file:/'),
+    expected: ['FAIL', 'shard sources', /^file:\/ is this whole machine/, /content\.sources$/],
+  },
+  {
+    name: 'a source that is a link to the whole machine',
+    settings: () => sources(pathToFileURL(at('all')).href)(),
+    before: () => symlinkSync('/', at('all')),
+    expected: ['FAIL', 'shard sources', /\/all \(\/\) is this whole machine/, /content\.sources$/],
+  },
+  {
+    name: 'a source with files of the system',
+    settings: sources('file:///etc/katamari/'),
+    expected: ['FAIL', 'shard sources', /^file:\/\/\/etc\/katamari\/ has files of the system/, /content\.sources$/],
+  },
+  {
+    name: 'a source with the secrets of the mesh',
+    settings: () => sources(pathToFileURL(at('')).href)(),
+    expected: ['FAIL', 'shard sources', / contains .*\/data, which an admin can/, /content\.sources$/],
+  },
+  {
+    name: 'a source with the home folder of the user',
+    settings: sources(pathToFileURL(userInfo().homedir).href),
+    expected: ['FAIL', 'shard sources', / contains \/.*, which an admin can/, /content\.sources$/],
+  },
+  {
+    name: 'a source with much more than indices',
+    settings: sources('file:///var/'),
+    expected: ['warn', 'shard sources', /^file:\/\/\/var\/ has much more than indices/, /content\.sources$/],
+  },
+  {
+    name: 'a source without TLS',
+    settings: sources('http://files.example.org/', 'http://127.0.0.1:8080/', 'http://[::1]/'),
+    expected: ['warn', 'shard sources', /^http:\/\/files\.example\.org is another machine, without TLS/, /https:/],
+  },
+  {
+    name: 'a Hadoop without TLS',
+    settings: sources('hdfs://namenode:9870/'),
+    expected: ['warn', 'shard sources', /^hdfs:\/\/namenode:9870 is another machine/, /write swebhdfs:/],
+  },
+  {
     name: 'a link secret that others can read',
     before: () => chmodSync(at('link-secret'), 0o644),
     expected: ['FAIL', 'link secret', /has mode 0644, so every user.*chmod 600/, /correct link\.secretFile/],
@@ -450,10 +544,12 @@ describe('katamari doctor --security', () => {
 
   test.skipIf(process.geteuid?.() !== 0)('tells files of other users', async () => {
     await examine(clean());
-    for (const name of ['link-secret', 'katamari.yaml']) chownSync(at(name), 4_322, -1);
+    makeShards(0o755);
+    for (const name of ['link-secret', 'katamari.yaml', 'data/shards/live']) chownSync(at(name), 4_322, -1);
     expect(shown(await examine(clean()))).toEqual([
       expect.stringMatching(/^FAIL configuration: .* belongs to user 4322, .* -> chown /),
       expect.stringMatching(/^FAIL link secret: .* belongs to user 4322, .* -> chown /),
+      expect.stringMatching(/^FAIL shard directory: .*live belongs to user 4322, who can put .* -> chown /),
     ]);
   });
 

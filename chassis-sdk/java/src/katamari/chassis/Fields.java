@@ -138,6 +138,10 @@ final class Fields {
       return field(TType.I64, id, to -> to.writeLong(value));
     }
 
+    Writer real(int id, double value) {
+      return field(TType.DOUBLE, id, to -> to.writeDouble(value));
+    }
+
     Writer bool(int id, boolean value) {
       return field(TType.BOOL, id, to -> to.writeByte(value ? 1 : 0));
     }

@@ -23,7 +23,7 @@ public final class Mesh {
    * or failed it, and TApplicationException if the other service failed.
    */
   public static <C extends TServiceClient> C client(Function<TProtocol, C> client) {
-    return client(client, "", null);
+    return client(client, new CallOptions());
   }
 
   /**
@@ -33,9 +33,14 @@ public final class Mesh {
    * @param timeout of each call, if it ends before the deadline of the current call; null for none
    */
   public static <C extends TServiceClient> C client(Function<TProtocol, C> client, String version, Duration timeout) {
-    MeshExchange exchange = new MeshExchange(version, timeout);
+    return client(client, new CallOptions().version(version).timeout(timeout));
+  }
+
+  /** Returns a client of another service. The options must not change any more. */
+  public static <C extends TServiceClient> C client(Function<TProtocol, C> client, CallOptions options) {
+    MeshExchange exchange = new MeshExchange(options);
     C made = client.apply(new ContextProtocol(exchange));
-    exchange.setService(Service.nameOf(made.getClass()));
+    exchange.setService(options.service.isEmpty() ? Service.nameOf(made.getClass()) : options.service);
     return made;
   }
 

@@ -6,7 +6,6 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
-import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import org.apache.thrift.TConfiguration;
 import org.apache.thrift.protocol.TMessage;
@@ -21,8 +20,7 @@ final class MeshExchange extends TTransport {
   /** Time after the deadline for the error reply of the mesh, which is more specific. */
   private static final long REPLY_GRACE_NS = TimeUnit.MILLISECONDS.toNanos(200);
 
-  private final String version;
-  private final Duration timeout;
+  private final CallOptions options;
   private final Limits limits = Limits.ofMesh();
   private final TConfiguration configuration =
       new TConfiguration(limits.keptBytesMax(), limits.keptBytesMax(), limits.nestingMax() + 1);
@@ -33,10 +31,8 @@ final class MeshExchange extends TTransport {
   private TMessage message;
   private long deadlineNs;
 
-  /** @param timeout null for none */
-  MeshExchange(String version, Duration timeout) {
-    this.version = version;
-    this.timeout = timeout;
+  MeshExchange(CallOptions options) {
+    this.options = options;
   }
 
   void setService(String name) {
@@ -51,7 +47,7 @@ final class MeshExchange extends TTransport {
     CallContext current = CallContext.currentOrNull();
     long now = System.nanoTime();
     long leftNs = current == null ? TIMEOUT_OUTSIDE_NS : current.deadlineNanos() - now;
-    if (timeout != null) leftNs = Math.min(leftNs, timeout.toNanos());
+    if (options.timeout != null) leftNs = Math.min(leftNs, options.timeout.toNanos());
     deadlineNs = now + leftNs;
     if (leftNs <= 0)
       throw KatamariException.notRun(KatamariException.Code.TIMEOUT, "Cannot call " + label() + ": no time is left");
@@ -63,10 +59,11 @@ final class MeshExchange extends TTransport {
     Fields.Writer context = new Fields.Writer();
     context.i64(1, Math.max(0, TimeUnit.NANOSECONDS.toMicros(deadlineNs - System.nanoTime())));
     context.text(2, service);
-    if (!version.isEmpty()) context.text(3, version);
+    if (!options.version.isEmpty()) context.text(3, options.version);
     if (current != null && !current.traceparent().isEmpty()) context.text(8, current.traceparent());
     if (current != null && !current.tracestate().isEmpty()) context.text(9, current.tracestate());
     context.text(10, resource == null ? "chassis" : "chassis " + resource);
+    if (options.minCoverage != null) context.real(18, options.minCoverage);
     Message.writeContext(out, context.bytes());
   }
 
@@ -92,7 +89,8 @@ final class MeshExchange extends TTransport {
   void receive() throws KatamariException, TTransportException {
     if (connection == null) throw new IllegalStateException("a client receives after it has sent");
     byte[] frame;
-    KatamariException failure;
+    KatamariException failure = null;
+    ReplyInfo info = null;
     try {
       FrameReader.Frame received = connection.receive(deadlineNs + REPLY_GRACE_NS);
       frame = received.bytes();
@@ -100,7 +98,10 @@ final class MeshExchange extends TTransport {
         String why = " is beyond the limits: it has " + received.size() + " bytes, limit is " + limits.frameBytesMax();
         throw failed(KatamariException.Code.TOO_LARGE, "The reply to " + label() + why);
       }
-      failure = failureIn(frame);
+      Message head = headOf(frame);
+      int context = head.contextStart(frame);
+      if (head.type() == TMessageType.EXCEPTION && context >= 0) failure = KatamariException.read(frame, context);
+      if (head.type() == TMessageType.REPLY && options.onReply != null) info = ReplyInfo.read(frame, context);
     } catch (MalformedException.TooDeep error) {
       throw failed(KatamariException.Code.TOO_LARGE, "The reply to " + label() + " is beyond the limits: " + why(error));
     } catch (MalformedException error) {
@@ -116,6 +117,7 @@ final class MeshExchange extends TTransport {
     giveBack();
     if (failure != null) throw failure;
     in = new TMemoryInputTransport(configuration, frame);
+    if (info != null) options.onReply.accept(info);
   }
 
   private void connect() throws KatamariException {
@@ -132,14 +134,13 @@ final class MeshExchange extends TTransport {
     }
   }
 
-  /** Returns the error of the mesh in a reply; null if there is none. Generated code reads those of the service. */
-  private KatamariException failureIn(byte[] frame) throws MalformedException {
+  /** Returns the head of a reply, whose body is then one whole struct. */
+  private Message headOf(byte[] frame) throws MalformedException {
     Message head = Message.read(frame);
     if (head.sequenceId() != message.seqid)
       throw new MalformedException("it has sequence id " + head.sequenceId() + ", expected " + message.seqid);
     StructCheck.check(frame, head.bodyStart(), limits.nestingMax());
-    int context = head.contextStart(frame);
-    return head.type() == TMessageType.EXCEPTION && context >= 0 ? KatamariException.read(frame, context) : null;
+    return head;
   }
 
   private KatamariException notRun(KatamariException.Code code, String why) {

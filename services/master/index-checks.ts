@@ -1,0 +1,59 @@
+// Checks of what an operator asks of indices, and the words of the refusals.
+
+import { indexIdOf, isVersionRange, type IndexRecord, type ManagerRecord } from '../mesh/mod.ts';
+import { refused } from './admin-guard.ts';
+import { type ContentChoice, hasContentService } from './placement.ts';
+
+/** Reads `Lucene` or `Lucene@^1`. @throws ThriftException AdminRefused */
+export function contentOf(text: string): ContentChoice {
+  const [contentService = '', contentRange = ''] = text.split('@');
+  if (/^[A-Za-z_][\w.]{0,199}$/.test(contentService) && isVersionRange(contentRange))
+    return { contentService, contentRange };
+  throw bad(`The content service is "${text}", expected a name, or one with a range of versions such as Lucene@^1`);
+}
+
+export function checkReplicas(replicas: number): void {
+  if (replicas >= 1 && replicas <= REPLICAS_MAX) return;
+  throw bad(`The number of replicas is ${replicas}, expected 1 to ${REPLICAS_MAX}`);
+}
+
+/** @throws ThriftException AdminRefused when a version is added again with something else */
+export function checkSame(known: IndexRecord, asked: IndexRecord, replicas: number | undefined): void {
+  if (known.source !== asked.source)
+    throw bad(
+      `${indexIdOf(known)} exists, with the source ${known.source}; a version never changes, so add another version`,
+    );
+  const [before, now] = [known, asked].map(({ contentService, contentRange }) => `${contentService}@${contentRange}`);
+  if (before !== now) throw bad(`${indexIdOf(known)} exists, with the content service ${before}; add another version`);
+  if (replicas !== undefined && known.replicas !== replicas)
+    throw bad(
+      `${indexIdOf(known)} exists, with ${known.replicas} replicas; change them with katamari index replicate ${indexIdOf(known)} ${replicas}`,
+    );
+}
+
+export function noContentService(content: ContentChoice, managers: ReadonlyMap<string, ManagerRecord>): Error {
+  const { contentService } = content;
+  const others = [...managers.values()]
+    .flatMap(({ pools }) => pools)
+    .filter(({ service }) => service === contentService);
+  const versions = [...new Set(others.map(({ version }) => version))].join(', ');
+  const hint = versions === '' ? 'deploy it first' : `versions here are ${versions}`;
+  return bad(`No manager has a copy of the content service ${contentText(content)}; ${hint}`);
+}
+
+/** Whether a manager stays and has a living copy of the content service. */
+export function runsContent({ pools, isDraining }: ManagerRecord, content: ContentChoice): boolean {
+  const alive = pools.filter((pool) => pool.alive > 0);
+  return !isDraining && hasContentService(alive, content);
+}
+
+/** `Lucene@^1` */
+export function contentText({ contentService, contentRange }: ContentChoice): string {
+  return contentRange === '' ? contentService : `${contentService}@${contentRange}`;
+}
+
+export function bad(why: string): Error {
+  return refused('invalid', why);
+}
+
+const REPLICAS_MAX = 1_000;

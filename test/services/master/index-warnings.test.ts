@@ -1,0 +1,63 @@
+// What operators are told about changes that are carried out all the same.
+import { describe, expect, test } from 'vitest';
+import { indexStatus, type ThriftIndexStatus } from '../../../services/master/index-status.ts';
+import { promotionWarnings, replicaWarnings } from '../../../services/master/index-warnings.ts';
+import { indexOf } from './index-records.ts';
+
+function statusOf(version: string, change: Partial<ThriftIndexStatus> = {}): ThriftIndexStatus {
+  const [, record] = indexOf(version);
+  const status = indexStatus(
+    { record, manifest: undefined, replicas: new Map(), conditions: [], share: 0, holders: 1 },
+    false,
+  );
+  return { ...status, served: 4, replicasServed: 1, entries: 100, ...change };
+}
+
+describe('promotionWarnings()', () => {
+  test('says nothing of a version that is whole and has as much as the one before', () => {
+    expect(promotionWarnings(statusOf('1.0.0'), statusOf('2.0.0'))).toEqual([]);
+    expect(promotionWarnings(undefined, statusOf('2.0.0', { entries: 0 }))).toEqual([]);
+  });
+
+  test.each([
+    [1_200_000, 800_000, '1.2M -> 0.8M'],
+    [1_200_000, 900, '1.2M -> 0.0M'],
+    [1_200_001, 1_200_000, '1200001 -> 1200000'],
+    [12_000, 800, '12.0k -> 0.8k'],
+    [9_999, 9_998, '9999 -> 9998'],
+  ])('compares %d entries with %d', (before, now, text) => {
+    expect(promotionWarnings(statusOf('1.0.0', { entries: before }), statusOf('2.0.0', { entries: now }))).toEqual([
+      `entries ${text}: 2.0.0 has fewer than 1.0.0`,
+    ]);
+    expect(promotionWarnings(statusOf('1.0.0', { entries: now }), statusOf('2.0.0', { entries: before }))).toEqual([]);
+  });
+
+  test('compares replicas and content services, and says what is missing', () => {
+    const before = statusOf('1.0.0', { replicas: 3 });
+    expect(promotionWarnings(before, statusOf('2.0.0', { contentService: 'Lucene' }))).toEqual([
+      'replicas 3 -> 1: 2.0.0 has fewer than 1.0.0; katamari index replicate wiki@2.0.0 3 asks for as many',
+      'content service Words@^1 -> Lucene: its methods may differ',
+    ]);
+    expect(promotionWarnings(undefined, statusOf('2.0.0', { replicas: 2 }))).toEqual([
+      'wiki@2.0.0 is degraded: some shard has 1 of 2 replicas',
+    ]);
+    expect(promotionWarnings(undefined, statusOf('2.0.0', { served: 3, replicasServed: 0 }))).toEqual([
+      '3 of 4 shards are served: calls fail until the others are, except with a lower minCoverage',
+    ]);
+  });
+});
+
+describe('replicaWarnings()', () => {
+  test('names the managers when there are too few', () => {
+    const [, record] = indexOf('1.0.0', { replicas: 3, promoteAtReplicas: 1 });
+    expect(replicaWarnings(record, ['m1', 'm2', 'm3'])).toEqual([]);
+    expect(replicaWarnings(record, ['m1', 'm2'])).toEqual([
+      '3 replicas are wanted, and only 2 managers have Words@^1 (m1, m2); the others are placed when more managers can hold them',
+    ]);
+    expect(replicaWarnings({ ...record, promoteAtReplicas: 3 }, [])).toEqual([
+      expect.stringContaining('and no manager has Words@^1'),
+      'until each shard has 3 replicas, it gets no calls that name no version; promote it with katamari index promote wiki@1.0.0',
+    ]);
+    expect(replicaWarnings({ ...record, promoteAtReplicas: 3, promotedAtMs: 1 }, ['m1'])).toHaveLength(1);
+  });
+});
