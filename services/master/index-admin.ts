@@ -5,7 +5,16 @@ import { valid } from 'semver';
 import { INDEX_NAME, indexIdOf, manifestHash, type IndexRecord, type Route, type SourceFacts } from '../mesh/mod.ts';
 import type { AdminMethod, TokenArgs } from './admin-guard.ts';
 import type { IndexActions } from './index-actions.ts';
-import { bad, checkPins, checkReplicas, checkSame, contentOf, noContentService, runsContent } from './index-checks.ts';
+import {
+  bad,
+  checkManagers,
+  checkPins,
+  checkReplicas,
+  checkSame,
+  contentOf,
+  noContentService,
+  runsContent,
+} from './index-checks.ts';
 import { IndexReports } from './index-reports.ts';
 import type { ThriftIndexStatus } from './index-status.ts';
 import { manifestText, unknownIndex } from './index-store.ts';
@@ -126,6 +135,7 @@ class IndexAdmin {
 
   async plan(index: ThriftNewIndex): Promise<unknown> {
     const record = await this.#checked(index, '');
+    checkManagers(record, this.#able(record));
     const { facts } = await this.#inspect(record.source, record);
     const id = indexIdOf(record);
     const { orders, conditions } = await this.#reports.plan(new Map([[id, { record, manifest: facts }]]));
@@ -147,6 +157,7 @@ class IndexAdmin {
       await this.#heal(known);
       return { ...(await this.#changed(known, await this.#replicaWarnings(known))), isNew: false };
     }
+    checkManagers(record, this.#able(record));
     const { facts } = await this.#inspect(record.source, record);
     await this.#keepRoute(record);
     const added = await store.add(record, facts);

@@ -38,6 +38,22 @@ export function checkPins(managers: readonly string[], known: readonly string[],
   );
 }
 
+/**
+ * More replicas than there are managers for them are most likely a mistake in a new version.
+ * @param able names of the managers that have the content service
+ * @throws ThriftException AdminRefused
+ */
+export function checkManagers(record: IndexRecord, able: readonly string[]): void {
+  const { replicas } = record;
+  if (replicas <= able.length) return;
+  const service = contentText(record);
+  const have = able.length === 1 ? `only the manager ${able[0]} has ${service}` : `${able.length} managers have ${service}`;
+  throw bad(
+    `${replicas} replicas are wanted, and ${have}; start it on more managers, or add ${indexIdOf(record)} with --replicas ` +
+      `${able.length} now, and more with katamari index replicate when they are there`,
+  );
+}
+
 /** @throws ThriftException AdminRefused when a version is added again with something else */
 export function checkSame(known: IndexRecord, asked: IndexRecord, replicas: number | undefined): void {
   if (known.source !== asked.source)
