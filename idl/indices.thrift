@@ -84,6 +84,8 @@ struct IndexStatus {
   21: i32 replicasServed
   /** Managers that may hold its shards now: a version has at most so many replicas. */
   22: i32 holders
+  /** The only managers that may hold its shards; empty for any. */
+  23: list<string> pinnedTo
 }
 
 struct NewIndex {
@@ -231,6 +233,14 @@ service KatamariIndices {
   /** Sets the number of replicas. Warns when there are more than managers that can hold them now. */
   ChangedIndex setIndexReplicas(1: string token, 2: string name, 3: string version, 4: i32 replicas)
     throws (1: katamari.AdminRefused refused)
+
+  /**
+   * Keeps a version on these managers only, or on any for an empty list. Others keep what they serve of it until these
+   * serve it.
+   * @param force also with managers that are not known, because they are off
+   */
+  ChangedIndex pinIndex(1: string token, 2: string name, 3: string version, 4: list<string> managers,
+    5: bool force = false) throws (1: katamari.AdminRefused refused)
 
   /**
    * Gives a version all calls that name none. Refused while a shard is served by nobody, unless forced. Warns when it

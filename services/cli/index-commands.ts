@@ -1,7 +1,7 @@
 // The commands of `katamari index`: all options, and their help with examples.
 
 import type { Command } from 'commander';
-import type { IndexAddOptions, IndexChangeOptions } from './commands/index-admin.ts';
+import type { IndexAddOptions, IndexChangeOptions, IndexPinOptions } from './commands/index-admin.ts';
 import type { IndexBuildOptions } from './commands/index-build.ts';
 import type { IndexSearchOptions } from './commands/index-search.ts';
 import type { IndexShowOptions } from './commands/index-show.ts';
@@ -167,6 +167,19 @@ function addChanges(group: Command, context: CliContext, setExitCode: SetExitCod
       ),
     )
     .addHelpText('after', examples('katamari index replicate wiki@3.0.0 3'));
+  withMesh(command(group, 'pin', 'keep a version on some managers only'))
+    .argument('<index>', 'name and version')
+    .argument('[managers...]', 'the only managers that may hold its shards')
+    .option('--clear', 'let it be on any manager again')
+    .option('--force', 'also managers that are not known, because they are off')
+    .option('--json', 'print JSON')
+    .action(async (index: string, managers: string[], options: IndexPinOptions) =>
+      setExitCode(await (await import('./commands/index-admin.ts')).runIndexPin(context, index, managers, options)),
+    )
+    .addHelpText(
+      'after',
+      examples('katamari index pin wiki@3.0.0 m1 m2', 'katamari index pin wiki@3.0.0 --clear', 'katamari index nodes'),
+    );
   withMesh(command(group, 'remove', 'remove a version of an index'))
     .argument('<index>', 'name and version')
     .action(async (index: string, options: ClientOptions) =>

@@ -25,6 +25,8 @@ export interface IndexSummary {
   readonly replicasServed: number;
   /** Managers that may hold its shards now. */
   readonly holders: number;
+  /** The only managers that may hold its shards; empty for any. */
+  readonly pinnedTo: readonly string[];
   readonly promoteAtReplicas: number;
   readonly state: IndexStateName;
   readonly conditions: readonly string[];
@@ -141,6 +143,11 @@ export class IndexClient {
 
   async replicate(name: string, version: string, replicas: number): Promise<ChangedIndex> {
     return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as ChangedIndex;
+  }
+
+  /** @param managers none for any manager */
+  async pin(name: string, version: string, managers: readonly string[], force: boolean): Promise<ChangedIndex> {
+    return (await this.#client.indices('pinIndex', { name, version, managers, force })) as ChangedIndex;
   }
 
   async promote(name: string, version: string, force: boolean): Promise<ChangedIndex> {
