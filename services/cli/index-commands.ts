@@ -6,6 +6,7 @@ import type { IndexBuildOptions } from './commands/index-build.ts';
 import type { IndexSearchOptions } from './commands/index-search.ts';
 import type { IndexShowOptions } from './commands/index-show.ts';
 import type { IndexStatusOptions } from './commands/index-status.ts';
+import type { IndexVerifyOptions } from './commands/index-verify.ts';
 import { command, examples, type SetExitCode, withMesh, withWait } from './kit/command-options.ts';
 import type { ClientOptions, CliContext } from './kit/context.ts';
 
@@ -23,6 +24,7 @@ export function addIndexCommands(program: Command, context: CliContext, setExitC
   addAdd(group, context, setExitCode);
   addPlan(group, context, setExitCode);
   addStatus(group, context, setExitCode);
+  addVerify(group, context, setExitCode);
   addChanges(group, context, setExitCode);
 }
 
@@ -130,6 +132,18 @@ function addStatus(group: Command, context: CliContext, setExitCode: SetExitCode
       setExitCode(await (await import('./commands/index-status.ts')).runIndexCheck(context, index, options)),
     )
     .addHelpText('after', examples('katamari index check', 'katamari index check wiki@3.0.0'));
+}
+
+function addVerify(group: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(group, 'verify', 'check the files of an index on all managers; damaged shards are fetched again'))
+    .argument('<index>', 'name, or name and version')
+    .argument('[shard]', 'name of a shard (default: all)')
+    .option('--wait <duration>', 'wait at most this long for the checks', '1h')
+    .option('--json', 'print JSON')
+    .action(async (index: string, shard: string | undefined, options: IndexVerifyOptions) =>
+      setExitCode(await (await import('./commands/index-verify.ts')).runIndexVerify(context, index, shard, options)),
+    )
+    .addHelpText('after', examples('katamari index verify wiki', 'katamari index verify wiki@3.0.0 part-00001'));
 }
 
 function addChanges(group: Command, context: CliContext, setExitCode: SetExitCode): void {

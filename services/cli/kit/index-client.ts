@@ -97,6 +97,26 @@ export interface StoredIndexDocument {
   readonly problem: string;
 }
 
+/** The check of a shard on a manager. */
+export interface VerifiedReplica {
+  /** `wiki@3.0.0/part-00017` */
+  readonly shard: string;
+  readonly manager: string;
+  readonly state: 'WAITING' | 'CHECKING' | 'INTACT' | 'DAMAGED' | 'UNKNOWN';
+  readonly bytes: number;
+  readonly bytesDone: number;
+  readonly why: string;
+  /** State of the replica: serving, or gone. */
+  readonly replica: string;
+}
+
+export interface IndexVerification {
+  readonly id: string;
+  readonly replicas: readonly VerifiedReplica[];
+  /** Managers that have not answered. */
+  readonly silent: readonly string[];
+}
+
 export class IndexClient {
   readonly #client: AdminClient;
 
@@ -136,6 +156,16 @@ export class IndexClient {
 
   async remove(name: string, version: string): Promise<void> {
     await this.#client.indices('removeIndex', { name, version });
+  }
+
+  /** Has the managers check the files of an index. @param version, shard '' for all */
+  async verify(name: string, version: string, shard: string): Promise<IndexVerification> {
+    return (await this.#client.indices('verifyIndex', { name, version, shard })) as IndexVerification;
+  }
+
+  /** What a check has found so far. */
+  async verification(id: string): Promise<IndexVerification> {
+    return (await this.#client.indices('getVerification', { id })) as IndexVerification;
   }
 
   /** The versions of all indices; none when the mesh is of an older version, or cannot tell. */
