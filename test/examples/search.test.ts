@@ -62,7 +62,10 @@ beforeAll(async () => {
   const built = await runKatamari(['index', 'build', 'sections.ndjson', '--out', 'docs-index'], { cwd: folder });
   expect(built.stdout).toContain(`Built 4 shards of ${sections.length} documents`);
   const ports = await freePorts(5);
-  const flags = ['thrift', 'json-rpc', 'stats', 'link', 'consul'].flatMap((name, at) => [`--${name}-port`, String(ports[at])]);
+  const flags = ['thrift', 'json-rpc', 'stats', 'link', 'consul'].flatMap((name, at) => [
+    `--${name}-port`,
+    String(ports[at]),
+  ]);
   [port = 0] = ports;
   mesh = startKatamari(['up', '--index', 'docs=./docs-index', '--data-dir', './data', ...flags], { cwd: folder });
   await mesh.says(/TextSearch@1\.0\.0: 2 of 2 ready/);
