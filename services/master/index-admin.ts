@@ -5,7 +5,7 @@ import { valid } from 'semver';
 import { INDEX_NAME, indexIdOf, manifestHash, type IndexRecord, type Route, type SourceFacts } from '../mesh/mod.ts';
 import type { AdminMethod, TokenArgs } from './admin-guard.ts';
 import type { IndexActions } from './index-actions.ts';
-import { bad, checkReplicas, checkSame, contentOf, noContentService, runsContent } from './index-checks.ts';
+import { bad, checkPins, checkReplicas, checkSame, contentOf, noContentService, runsContent } from './index-checks.ts';
 import { IndexReports } from './index-reports.ts';
 import type { ThriftIndexStatus } from './index-status.ts';
 import { manifestText, unknownIndex } from './index-store.ts';
@@ -60,6 +60,17 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
       act: async ({ name, version, replicas }: IndexArgs & { replicas: number }, { note }) => {
         note(undefined, { replicas });
         return await admin.replicate(name, version, replicas);
+      },
+    },
+    pinIndex: {
+      scope: 'operate',
+      subject: indexIdOf,
+      act: async (
+        { name, version, managers, force }: IndexArgs & { managers: readonly string[]; force: boolean },
+        { note },
+      ) => {
+        note((await actions.store.get(name, version))?.pinnedTo ?? [], managers);
+        return await admin.pin(name, version, managers, force);
       },
     },
     promoteIndex: {
@@ -162,6 +173,12 @@ class IndexAdmin {
   async replicate(name: string, version: string, replicas: number): Promise<ThriftChangedIndex> {
     checkReplicas(replicas);
     const record = await this.#actions.store.setReplicas(name, version, replicas);
+    return await this.#changed(record, await this.#replicaWarnings(record));
+  }
+
+  async pin(name: string, version: string, managers: readonly string[], force: boolean): Promise<ThriftChangedIndex> {
+    checkPins(managers, [...this.#actions.managers().keys()], force);
+    const record = await this.#actions.store.setPins(name, version, managers);
     return await this.#changed(record, await this.#replicaWarnings(record));
   }
 

@@ -7,7 +7,7 @@ import { ManualClock } from '../kit/tools/manual-clock.ts';
 import { Random } from '../kit/tools/random.ts';
 import { refusalOf } from '../kit/tools/rejection.ts';
 import { scriptedMesh, type ScriptedCall, type ScriptedMesh } from '../kit/mesh/scripted-mesh.ts';
-import { connect, type ConnectOptions, type Mesh } from '../../client/mod.ts';
+import { connect, type CallOptions, type ClientReplyInfo, type ConnectOptions, type Mesh } from '../../client/mod.ts';
 import { decodeStruct, parseIdl } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
@@ -26,7 +26,7 @@ const IDL = {
 };
 const sums = parseIdl(IDL).services.get('Sums') as Interface;
 type Sums = Readonly<
-  Record<'next' | 'again' | 'note', (args: { n: number }, options?: { timeoutMs?: number }) => Promise<number>>
+  Record<'next' | 'again' | 'note', (args: { n: number }, options?: CallOptions) => Promise<number>>
 >;
 
 const ends: (() => Promise<void> | void)[] = [];
@@ -254,7 +254,8 @@ describe('A call that was refused', () => {
     });
     const clock = new ManualClock();
     const { mesh: own, sums: calls } = client(mesh.address, {}, { clock, random: () => 0 });
-    const call = calls.next({ n: 1 });
+    const infos: ClientReplyInfo[] = [];
+    const call = calls.next({ n: 1 }, { onReply: (info) => infos.push(info) });
     for (const tries of [1, 2]) {
       await until(`refusal ${tries}`, () => own.stats().retried === tries);
       clock.advance(59);
@@ -263,6 +264,7 @@ describe('A call that was refused', () => {
       expect(own.stats().sent).toBe(tries + 1);
     }
     expect(await call).toBe(2);
+    expect(infos).toEqual([{ version: '1.0.0', coverage: undefined, tries: 3, address: mesh.address }]);
     expect(own.stats()).toMatchObject({ sent: 3, retried: 2, answered: 1, failed: 0 });
   });
 

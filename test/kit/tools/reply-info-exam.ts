@@ -13,8 +13,8 @@ import { withManagedChassis } from './managed-chassis.ts';
 import { REPOSITORY } from './repository.ts';
 
 /**
- * Expects that a chassis of idl/conformance.thrift, which relays to RELAY_TO_INDEX, asks for coverage and gets the facts
- * about replies with and without one.
+ * Expects that a chassis of idl/conformance.thrift, which relays to RELAY_TO_INDEX, asks for coverage, and gets the
+ * facts about replies with and without one.
  */
 export async function expectReplyInfo(
   command: readonly string[],

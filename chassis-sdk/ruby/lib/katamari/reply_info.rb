@@ -3,8 +3,8 @@
 # Facts about a reply beside its value: which version replied, and how many shards are in the answer of an index.
 
 module Katamari
-  # A shard that is not wholly in an answer: `index@version/shard`, and why: NO_REPLICA, TIMED_OUT, FAILED, OVERLOADED or
-  # CUT_SHORT. More may be added.
+  # A shard that is not wholly in an answer: `index@version/shard`, and why: NO_REPLICA, TIMED_OUT, FAILED,
+  # OVERLOADED or CUT_SHORT. More may be added.
   AbsentShard = Struct.new(:shard, :lack)
 
   # How many shards of an index are in an answer: shards that the call was about, those of them that are wholly in the
