@@ -47,7 +47,8 @@ export function checkManagers(record: IndexRecord, able: readonly string[]): voi
   const { replicas } = record;
   if (replicas <= able.length) return;
   const service = contentText(record);
-  const have = able.length === 1 ? `only the manager ${able[0]} has ${service}` : `${able.length} managers have ${service}`;
+  const have =
+    able.length === 1 ? `only the manager ${able[0]} has ${service}` : `${able.length} managers have ${service}`;
   throw bad(
     `${replicas} replicas are wanted, and ${have}; start it on more managers, or add ${indexIdOf(record)} with --replicas ` +
       `${able.length} now, and more with katamari index replicate when they are there`,
