@@ -84,6 +84,8 @@ struct IndexStatus {
   21: i32 replicasServed
   /** Managers that may hold its shards now: a version has at most so many replicas. */
   22: i32 holders
+  /** The only managers that may hold its shards; empty for any. */
+  23: list<string> pinnedTo
 }
 
 struct NewIndex {
@@ -180,6 +182,39 @@ struct StoredDocument {
   4: string problem
 }
 
+enum CheckState {
+  WAITING = 1
+  CHECKING = 2
+  INTACT = 3
+  /** A file is missing, or has another size or SHA-256 than when it was fetched: the replica was withdrawn. */
+  DAMAGED = 4
+  /** It could not be checked. */
+  UNKNOWN = 5
+}
+
+/** The check of one shard on one manager. */
+struct ReplicaCheck {
+  /** `wiki@3.0.0/part-00017` */
+  1: string shard
+  2: string manager
+  3: CheckState state
+  4: i64 bytes
+  5: i64 bytesDone
+  /** What is damaged, or why it is unknown; '' for neither. */
+  6: string why
+  /** State of the replica now: fetching, opening, serving, leaving, backing_off, or gone. */
+  7: string replica
+}
+
+/** A check of the files of an index on all managers. */
+struct IndexCheck {
+  1: string id
+  /** In order of the shards, then of the managers. */
+  2: list<ReplicaCheck> replicas
+  /** Managers that have not answered. */
+  3: list<string> silent
+}
+
 service KatamariIndices {
   /** Looks at a source as a manager with the content service sees it. Writes nothing. */
   SourceReport inspectSource(1: string token, 2: string source, 3: string contentService)
@@ -198,6 +233,14 @@ service KatamariIndices {
   /** Sets the number of replicas. Warns when there are more than managers that can hold them now. */
   ChangedIndex setIndexReplicas(1: string token, 2: string name, 3: string version, 4: i32 replicas)
     throws (1: katamari.AdminRefused refused)
+
+  /**
+   * Keeps a version on these managers only, or on any for an empty list. Others keep what they serve of it until these
+   * serve it.
+   * @param force also with managers that are not known, because they are off
+   */
+  ChangedIndex pinIndex(1: string token, 2: string name, 3: string version, 4: list<string> managers,
+    5: bool force = false) throws (1: katamari.AdminRefused refused)
 
   /**
    * Gives a version all calls that name none. Refused while a shard is served by nobody, unless forced. Warns when it
@@ -225,4 +268,20 @@ service KatamariIndices {
    */
   list<StoredDocument> getIndexDocuments(1: string token, 2: string name, 3: string version)
     throws (1: katamari.AdminRefused refused) (katamari.readonly = "true")
+
+  /**
+   * Has all managers check the files of the shards that they hold of an index against their SHA-256. Managers withdraw
+   * damaged ones and fetch them again. Returns at once; `getVerification` tells the progress.
+   * @param version '' for all
+   * @param shard name of a shard within its version; '' for all
+   */
+  IndexCheck verifyIndex(1: string token, 2: string name, 3: string version, 4: string shard)
+    throws (1: katamari.AdminRefused refused)
+
+  /**
+   * Returns what a check has found so far. Managers remember the last 16 checks until they restart.
+   * @param id as `verifyIndex` has returned it
+   */
+  IndexCheck getVerification(1: string token, 2: string id) throws (1: katamari.AdminRefused refused)
+    (katamari.readonly = "true")
 }

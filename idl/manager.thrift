@@ -66,6 +66,20 @@ struct SourceListing {
   2: list<string> warnings
 }
 
+/** A check of the files of a shard on this manager. */
+struct ShardCheck {
+  /** `name@version/shard` */
+  1: string shard
+  /** waiting, checking, intact, damaged or unknown. */
+  2: string state
+  3: i64 bytes
+  4: i64 bytesDone
+  /** What is damaged, or why it is unknown; '' for neither. */
+  5: string why
+  /** State of the replica as in Replica, or gone. */
+  6: string replica
+}
+
 /** The manager cannot do what was asked; `why` says what to change. */
 exception ManagerRefused {
   1: string why
@@ -97,6 +111,17 @@ service Manager {
 
   /** Lists the shards of a source, without fetching them. */
   SourceListing inspect(1: string source) throws (1: ManagerRefused refused) (katamari.readonly = "true")
+
+  /**
+   * Starts to check the files of the shards that the manager has of an index against their SHA-256. The same id again
+   * starts nothing.
+   * @param version '' for all
+   * @param shard name of a shard within its version; '' for all
+   */
+  list<ShardCheck> verify(1: string id, 2: string index, 3: string version, 4: string shard)
+
+  /** Returns what the check with this id has found so far; empty for an unknown one. */
+  list<ShardCheck> verification(1: string id) (katamari.readonly = "true")
 
   /** Replaces the resource with this name: `Service@version/index`. */
   void restart(1: string resource)

@@ -93,8 +93,11 @@ async function start(options: ChassisOptions): Promise<RunningChassis> {
     handlers: options.handlers,
     i64: options.i64 ?? 'bigint',
     contextOf: (call) => new HandlerContext(call, mesh, log),
-    onUndeclared: (call, thrown) =>
-      log().error({ err: thrown, method: call.method }, 'a handler threw an error that its method does not declare'),
+    onUndeclared: ({ method }, thrown) => {
+      // Such as no_pool of a call to another service: its message says all, and its stack is that of the library.
+      if (thrown instanceof KatamariError) log().warn({ method, code: thrown.code }, thrown.message);
+      else log().error({ err: thrown, method }, 'a handler threw an error that its method does not declare');
+    },
     // Errors of the mesh that calls to others end with are no refusals of this call.
     refusalOf: (thrown) => (thrown instanceof ShardNotOpen ? thrown : undefined),
     onSettled: (context, reply) => {

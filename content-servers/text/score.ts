@@ -45,7 +45,10 @@ export class Scorer {
       if (postings.places.length === 0) continue;
       // Statistics that leave shards out, for a call that puts up with that, may lack terms.
       const documentFrequency = Math.max(statistics.get(frequencyOf(term)) ?? 0, postings.places.length);
-      terms.push({ ...term, postings, documentFrequency, idf: idfOf(documents, documentFrequency) });
+      const idf = idfOf(documents, documentFrequency);
+      // A spread would take longer than the rest of this function.
+      const { field, term: text, isPrefix } = term;
+      terms.push({ field, term: text, isPrefix, postings, documentFrequency, idf });
     }
     const averageLength = (statistics.get(TOKENS) ?? shard.tokens) / documents;
     return new Scorer(shard, averageLength > 0 ? averageLength : 1, terms);
@@ -67,7 +70,10 @@ export class Scorer {
 
   /** Sets to 0 what `addTo` has changed. */
   clear(scores: Float64Array): void {
-    for (const { postings } of this.terms) for (const place of postings.places) scores[place] = 0;
+    for (const { postings } of this.terms) {
+      const { places } = postings;
+      for (let i = 0; i < places.length; i++) scores[places[i] as number] = 0;
+    }
   }
 
   /** What a term adds to the score of a document. */

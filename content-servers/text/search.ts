@@ -180,7 +180,8 @@ class ShardSearch {
   }
 
   #addScored(shard: string, { ids }: TextShard, places: Uint32Array, scores: Float64Array): void {
-    for (const place of places) {
+    for (let i = 0; i < places.length; i++) {
+      const place = places[i] as number;
       const score = scores[place] as number;
       if (this.#top.isTooLow(score)) continue;
       this.#top.add({ shard, document: ids[place] as number, score, values: NO_VALUES });

@@ -49,13 +49,21 @@ function union(sets: readonly Uint32Array[]): Uint32Array {
   const merged = new Uint32Array(a.length + b.length);
   let [i, j, used] = [0, 0, 0];
   while (i < a.length && j < b.length) {
-    const [one, other] = [a[i] as number, b[j] as number];
-    merged[used++] = Math.min(one, other);
-    if (one <= other) i++;
-    if (other <= one) j++;
+    const one = a[i] as number;
+    const other = b[j] as number;
+    if (one <= other) {
+      merged[used++] = one;
+      i++;
+      if (one === other) j++;
+    } else {
+      merged[used++] = other;
+      j++;
+    }
   }
-  while (i < a.length) merged[used++] = a[i++] as number;
-  while (j < b.length) merged[used++] = b[j++] as number;
+  merged.set(a.subarray(i), used);
+  used += a.length - i;
+  merged.set(b.subarray(j), used);
+  used += b.length - j;
   return merged.subarray(0, used);
 }
 

@@ -1,11 +1,12 @@
 // The commands of `katamari index`: all options, and their help with examples.
 
 import type { Command } from 'commander';
-import type { IndexAddOptions, IndexChangeOptions } from './commands/index-admin.ts';
+import type { IndexAddOptions, IndexChangeOptions, IndexPinOptions } from './commands/index-admin.ts';
 import type { IndexBuildOptions } from './commands/index-build.ts';
 import type { IndexSearchOptions } from './commands/index-search.ts';
 import type { IndexShowOptions } from './commands/index-show.ts';
 import type { IndexStatusOptions } from './commands/index-status.ts';
+import type { IndexVerifyOptions } from './commands/index-verify.ts';
 import { command, examples, type SetExitCode, withMesh, withWait } from './kit/command-options.ts';
 import type { ClientOptions, CliContext } from './kit/context.ts';
 
@@ -23,6 +24,7 @@ export function addIndexCommands(program: Command, context: CliContext, setExitC
   addAdd(group, context, setExitCode);
   addPlan(group, context, setExitCode);
   addStatus(group, context, setExitCode);
+  addVerify(group, context, setExitCode);
   addChanges(group, context, setExitCode);
 }
 
@@ -132,6 +134,18 @@ function addStatus(group: Command, context: CliContext, setExitCode: SetExitCode
     .addHelpText('after', examples('katamari index check', 'katamari index check wiki@3.0.0'));
 }
 
+function addVerify(group: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(group, 'verify', 'check the files of an index on all managers; damaged shards are fetched again'))
+    .argument('<index>', 'name, or name and version')
+    .argument('[shard]', 'name of a shard (default: all)')
+    .option('--wait <duration>', 'wait at most this long for the checks', '1h')
+    .option('--json', 'print JSON')
+    .action(async (index: string, shard: string | undefined, options: IndexVerifyOptions) =>
+      setExitCode(await (await import('./commands/index-verify.ts')).runIndexVerify(context, index, shard, options)),
+    )
+    .addHelpText('after', examples('katamari index verify wiki', 'katamari index verify wiki@3.0.0 part-00001'));
+}
+
 function addChanges(group: Command, context: CliContext, setExitCode: SetExitCode): void {
   withMesh(
     command(group, 'promote', 'give a version all calls that name none; warns when it has less than the one before'),
@@ -153,6 +167,19 @@ function addChanges(group: Command, context: CliContext, setExitCode: SetExitCod
       ),
     )
     .addHelpText('after', examples('katamari index replicate wiki@3.0.0 3'));
+  withMesh(command(group, 'pin', 'keep a version on some managers only'))
+    .argument('<index>', 'name and version')
+    .argument('[managers...]', 'the only managers that may hold its shards')
+    .option('--clear', 'let it be on any manager again')
+    .option('--force', 'also managers that are not known, because they are off')
+    .option('--json', 'print JSON')
+    .action(async (index: string, managers: string[], options: IndexPinOptions) =>
+      setExitCode(await (await import('./commands/index-admin.ts')).runIndexPin(context, index, managers, options)),
+    )
+    .addHelpText(
+      'after',
+      examples('katamari index pin wiki@3.0.0 m1 m2', 'katamari index pin wiki@3.0.0 --clear', 'katamari index nodes'),
+    );
   withMesh(command(group, 'remove', 'remove a version of an index'))
     .argument('<index>', 'name and version')
     .action(async (index: string, options: ClientOptions) =>

@@ -1,7 +1,7 @@
 // Chooses a manager for each shard of a call, and splits the shards of a manager over its free copies.
 
 import { REQUESTS_PER_MANAGER_MAX, UNEVEN_LOAD_RATIO } from './limits.ts';
-import { type ShardServer, rankOf, type ServedIndex } from './shard-map.ts';
+import { rankAt, rankOf, type ShardServer, type ServedIndex } from './shard-map.ts';
 
 /** Shards that one request asks a manager for. */
 export interface PlannedRequest {
@@ -16,22 +16,23 @@ export interface RequestPlan {
 }
 
 /**
- * Plans requests. Calls with equal keys get the same managers while these are equally busy.
+ * Plans requests. Calls with equal keys get the same managers while these are equally busy. A manager that joins takes
+ * its share of the keys from the others, and no key moves between these.
  * @param mayAsk whether a manager may be asked for a shard
  */
 export function planRequests(
-  { holders, managers }: ServedIndex,
+  { id, holders, managers }: ServedIndex,
   places: readonly number[],
   key: string,
   nowMs: number,
   mayAsk: (holder: ShardServer, place: number) => boolean,
 ): RequestPlan {
-  const turn = key === '' ? 0 : rankOf(key);
+  const rank = key === '' ? undefined : ranksOf(id, key);
   const loads = new Map<ShardServer, number>();
   const chosen = new Map<ShardServer, number[]>();
   const unplaced: number[] = [];
   for (const place of places) {
-    const holder = choose(holders[place] ?? [], place, turn, loads, nowMs, mayAsk);
+    const holder = choose(holders[place] ?? [], place, rank, loads, nowMs, mayAsk);
     if (holder === undefined) {
       unplaced.push(place);
       continue;
@@ -45,20 +46,37 @@ export function planRequests(
   return { requests, unplaced };
 }
 
-/** The first holder in the order of the shard, unless another one is much less busy. Newcomers get few requests. */
+/** Rank of a manager among those of a shard; the highest one is preferred. */
+type HolderRank = (holder: ShardServer, place: number) => number;
+
+/** Ranks of the calls with a key, as rendezvous hashing has them. */
+function ranksOf(id: string, key: string): HolderRank {
+  const bases = new Map<ShardServer, number>();
+  return (holder, place) => {
+    let base = bases.get(holder);
+    if (base === undefined) bases.set(holder, (base = rankOf(`${id} ${holder.manager} ${key}`)));
+    return rankAt(base, place);
+  };
+}
+
+/**
+ * The holder with the highest rank, unless another one is much less busy. Newcomers get few requests.
+ * @param rank undefined for the order of the shard
+ */
 function choose(
-  holders: readonly ShardServer[],
+  inOrder: readonly ShardServer[],
   place: number,
-  turn: number,
+  rank: HolderRank | undefined,
   loads: Map<ShardServer, number>,
   nowMs: number,
   mayAsk: (holder: ShardServer, place: number) => boolean,
 ): ShardServer | undefined {
+  const holders =
+    rank === undefined || inOrder.length < 2 ? inOrder : [...inOrder].sort((a, b) => rank(b, place) - rank(a, place));
   let preferred: ShardServer | undefined;
   let best: ShardServer | undefined;
   let newcomer: ShardServer | undefined;
-  for (let at = 0; at < holders.length; at++) {
-    const holder = holders[(at + turn) % holders.length] as ShardServer;
+  for (const holder of holders) {
     if (!holder.isReachable) {
       holder.slowness.restart();
       continue;

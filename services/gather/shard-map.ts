@@ -159,8 +159,7 @@ export class ShardMap {
     const bases = new Map(holders.flat().map((server) => [server, rankOf(`${id} ${server.manager}`)]));
     for (const [place, own] of holders.entries()) {
       if (own.length < 2) continue;
-      const rank = (server: ShardServer): number =>
-        mixed((bases.get(server) as number) ^ Math.imul(place + 1, 0x9e3779b1));
+      const rank = (server: ShardServer): number => rankAt(bases.get(server) as number, place);
       own.sort((a, b) => rank(b) - rank(a));
     }
     const managers = [...bases.keys()];
@@ -244,8 +243,9 @@ export function rankOf(text: string): number {
   return (hash ^ (hash >>> 13)) >>> 0;
 }
 
-/** Shuffles the bits of a number, so that neighbors differ in all of them. */
-function mixed(value: number): number {
+/** Rank for a shard, from a rank of its manager: neighbors differ in all bits. */
+export function rankAt(rank: number, place: number): number {
+  const value = rank ^ Math.imul(place + 1, 0x9e3779b1);
   const hash = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
   return (hash ^ (hash >>> 13)) >>> 0;
 }

@@ -26,6 +26,7 @@ import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from 
 import type { DeploymentStore } from './deployment-store.ts';
 import type { IndexActions } from './index-actions.ts';
 import { indexMethods } from './index-admin.ts';
+import { verificationMethods } from './index-verification.ts';
 import { checkRoute, checkRouteVersions, type KnownVersions } from './route-check.ts';
 
 export interface AdminActions {
@@ -107,7 +108,7 @@ export function adminOffers(options: AdminOptions): readonly Offer[] {
     guardedOffer(options, guard, {
       file: 'indices.thrift',
       service: 'KatamariIndices',
-      methods: indexMethods(options.actions.indices),
+      methods: { ...indexMethods(options.actions.indices), ...verificationMethods(options.actions.indices) },
     }),
   ];
 }

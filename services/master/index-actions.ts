@@ -3,6 +3,8 @@
 import type { Clock } from '../../core/mod.ts';
 import type {
   AssignmentRecord,
+  CheckFacts,
+  CheckTarget,
   HoldingsRecord,
   ManagerRecord,
   ManifestRecord,
@@ -21,6 +23,13 @@ export interface MeshHoldings {
   readonly orders: ReadonlyMap<string, AssignmentRecord>;
 }
 
+/** What the managers say about a check of files. */
+export interface ManagerChecks {
+  readonly checks: ReadonlyMap<string, readonly CheckFacts[]>;
+  /** Managers that have not answered. */
+  readonly silent: readonly string[];
+}
+
 export interface IndexActions {
   readonly store: IndexStore;
   /** @throws Error when it cannot be read */
@@ -30,6 +39,10 @@ export interface IndexActions {
   readonly inspect: (manager: string, source: string) => Promise<SourceFacts>;
   /** What the managers say about the shards of an index, or of all for ''; without those that do not answer. */
   readonly replicas: (index: string) => Promise<ReadonlyMap<string, readonly ReplicaFacts[]>>;
+  /** Has all managers check the files of an index. */
+  readonly verify: (id: string, target: CheckTarget) => Promise<ManagerChecks>;
+  /** What they have found so far. */
+  readonly verification: (id: string) => Promise<ManagerChecks>;
   readonly readHoldings: () => Promise<MeshHoldings>;
   /** Whether a service that is no index has this name. */
   readonly isService: (name: string) => boolean;

@@ -5,7 +5,16 @@ import { valid } from 'semver';
 import { INDEX_NAME, indexIdOf, manifestHash, type IndexRecord, type Route, type SourceFacts } from '../mesh/mod.ts';
 import type { AdminMethod, TokenArgs } from './admin-guard.ts';
 import type { IndexActions } from './index-actions.ts';
-import { bad, checkReplicas, checkSame, contentOf, noContentService, runsContent } from './index-checks.ts';
+import {
+  bad,
+  checkManagers,
+  checkPins,
+  checkReplicas,
+  checkSame,
+  contentOf,
+  noContentService,
+  runsContent,
+} from './index-checks.ts';
 import { IndexReports } from './index-reports.ts';
 import type { ThriftIndexStatus } from './index-status.ts';
 import { manifestText, unknownIndex } from './index-store.ts';
@@ -62,6 +71,17 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
         return await admin.replicate(name, version, replicas);
       },
     },
+    pinIndex: {
+      scope: 'operate',
+      subject: indexIdOf,
+      act: async (
+        { name, version, managers, force }: IndexArgs & { managers: readonly string[]; force: boolean },
+        { note },
+      ) => {
+        note((await actions.store.get(name, version))?.pinnedTo ?? [], managers);
+        return await admin.pin(name, version, managers, force);
+      },
+    },
     promoteIndex: {
       scope: 'operate',
       subject: indexIdOf,
@@ -115,6 +135,7 @@ class IndexAdmin {
 
   async plan(index: ThriftNewIndex): Promise<unknown> {
     const record = await this.#checked(index, '');
+    checkManagers(record, this.#able(record));
     const { facts } = await this.#inspect(record.source, record);
     const id = indexIdOf(record);
     const { orders, conditions } = await this.#reports.plan(new Map([[id, { record, manifest: facts }]]));
@@ -136,6 +157,7 @@ class IndexAdmin {
       await this.#heal(known);
       return { ...(await this.#changed(known, await this.#replicaWarnings(known))), isNew: false };
     }
+    checkManagers(record, this.#able(record));
     const { facts } = await this.#inspect(record.source, record);
     await this.#keepRoute(record);
     const added = await store.add(record, facts);
@@ -162,6 +184,12 @@ class IndexAdmin {
   async replicate(name: string, version: string, replicas: number): Promise<ThriftChangedIndex> {
     checkReplicas(replicas);
     const record = await this.#actions.store.setReplicas(name, version, replicas);
+    return await this.#changed(record, await this.#replicaWarnings(record));
+  }
+
+  async pin(name: string, version: string, managers: readonly string[], force: boolean): Promise<ThriftChangedIndex> {
+    checkPins(managers, [...this.#actions.managers().keys()], force);
+    const record = await this.#actions.store.setPins(name, version, managers);
     return await this.#changed(record, await this.#replicaWarnings(record));
   }
 

@@ -17,6 +17,43 @@ export function checkReplicas(replicas: number): void {
   throw bad(`The number of replicas is ${replicas}, expected 1 to ${REPLICAS_MAX}`);
 }
 
+/**
+ * Checks the managers that a version is to be kept on.
+ * @param known the managers that are here
+ * @param force also names that are not known, for managers that are off
+ * @throws ThriftException AdminRefused
+ */
+export function checkPins(managers: readonly string[], known: readonly string[], force: boolean): void {
+  if (managers.length > PINS_MAX) throw bad(`${managers.length} managers are named, the limit is ${PINS_MAX}`);
+  const wrong = managers.find((name) => !/^[\w.-]{1,200}$/.test(name));
+  if (wrong !== undefined) throw bad(`"${wrong}" cannot be the name of a manager`);
+  const unknown = managers.filter((name) => !known.includes(name));
+  if (unknown.length === 0 || force) return;
+  const names = [...known].sort();
+  const shown = names.length > NAMES_MAX ? [...names.slice(0, NAMES_MAX), '...'] : names;
+  throw refused(
+    'unknown_name',
+    `No manager of this mesh is called ${unknown.map((name) => `"${name}"`).join(', ')}; there are ${shown.join(', ') || 'none'}. ` +
+      'For a manager that is off, force the pin (--force)',
+  );
+}
+
+/**
+ * More replicas than there are managers for them are most likely a mistake in a new version.
+ * @param able names of the managers that have the content service
+ * @throws ThriftException AdminRefused
+ */
+export function checkManagers(record: IndexRecord, able: readonly string[]): void {
+  const { replicas } = record;
+  if (replicas <= able.length) return;
+  const service = contentText(record);
+  const have = able.length === 1 ? `only the manager ${able[0]} has ${service}` : `${able.length} managers have ${service}`;
+  throw bad(
+    `${replicas} replicas are wanted, and ${have}; start it on more managers, or add ${indexIdOf(record)} with --replicas ` +
+      `${able.length} now, and more with katamari index replicate when they are there`,
+  );
+}
+
 /** @throws ThriftException AdminRefused when a version is added again with something else */
 export function checkSame(known: IndexRecord, asked: IndexRecord, replicas: number | undefined): void {
   if (known.source !== asked.source)
@@ -57,3 +94,6 @@ export function bad(why: string): Error {
 }
 
 const REPLICAS_MAX = 1_000;
+const PINS_MAX = 1_000;
+/** Names in one message. */
+const NAMES_MAX = 20;

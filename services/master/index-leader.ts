@@ -77,7 +77,9 @@ export class IndexLeader {
       const manifest = manifests.get(record.manifest);
       if (manifest === undefined) return [];
       const { replicas, contentService, contentRange } = record;
-      return [{ id, replicas, contentService, contentRange, shardBytes: manifest.shards.map(({ bytes }) => bytes) }];
+      const shardBytes = manifest.shards.map(({ bytes }) => bytes);
+      const pinnedTo = new Set(record.pinnedTo);
+      return [{ id, replicas, contentService, contentRange, shardBytes, pinnedTo }];
     });
     const serving = placesOf([...holdings].map(([name, held]) => [name, Object.entries(held.serving)]));
     const { orders, conditions } = placeShards({

@@ -8,6 +8,7 @@ import { IndexLeader, type IndexPlan } from './index-leader.ts';
 import { indexNodes, type ThriftIndexNode } from './index-nodes.ts';
 import { indexStatus, type ThriftIndexStatus } from './index-status.ts';
 import { unknownIndex } from './index-store.ts';
+import { isAllowed } from './placement.ts';
 
 /**
  * The state of index versions with their shards.
@@ -139,8 +140,9 @@ export class IndexReports {
 
 /** Names of the managers that may hold shards of a version now. */
 function holdersOf(record: IndexRecord, { managers, drained }: Omit<Prospects, 'conditions'>): readonly string[] {
+  const pinnedTo = new Set(record.pinnedTo);
   return [...managers]
-    .filter(([name, manager]) => !drained.has(name) && runsContent(manager, record))
+    .filter(([name, manager]) => !drained.has(name) && isAllowed(name, { pinnedTo }) && runsContent(manager, record))
     .map(([name]) => name)
     .sort();
 }

@@ -85,6 +85,7 @@ export function indexStatus(
     replicas: record.replicas,
     replicasServed: serving.length === 0 ? 0 : Math.min(...serving),
     holders,
+    pinnedTo: record.pinnedTo ?? [],
     promoteAtReplicas: record.promoteAtReplicas,
     state: stateOf(record, served, serving),
     conditions: [

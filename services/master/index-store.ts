@@ -1,5 +1,5 @@
 // The index versions that the mesh is to serve, in Consul. Every write is a check-and-set, so that two operators cannot
-// undo each other's changes. Of a version, only the number of replicas and the times of its progress change.
+// undo each other's changes. Of a version, only the number of replicas, the pin and the times of its progress change.
 
 import { KatamariError } from '../../core/mod.ts';
 import type { ConsulClient, ConsulEntry } from '../consul/mod.ts';
@@ -105,14 +105,42 @@ export class IndexStore {
   }
 
   /** @throws KatamariError no_pool for an unknown version, bad_request when other clients keep changing it */
-  async setReplicas(name: string, version: string, replicas: number): Promise<IndexRecord> {
+  setReplicas(name: string, version: string, replicas: number): Promise<IndexRecord> {
+    return this.#change(name, version, (record) =>
+      record.replicas === replicas
+        ? undefined
+        : { next: { ...record, replicas }, text: `replicas ${record.replicas} -> ${replicas}` },
+    );
+  }
+
+  /**
+   * Keeps a version on these managers only; on any for an empty list.
+   * @throws KatamariError no_pool for an unknown version, bad_request when other clients keep changing it
+   */
+  setPins(name: string, version: string, pinnedTo: readonly string[]): Promise<IndexRecord> {
+    const pins = [...new Set(pinnedTo)].sort();
+    return this.#change(name, version, (record) => {
+      const { pinnedTo: before = [], ...rest } = record;
+      if (before.join() === pins.join()) return undefined;
+      if (pins.length === 0) return { next: rest, text: 'may be on any manager' };
+      return { next: { ...rest, pinnedTo: pins }, text: `pinned to ${pins.join(', ')}` };
+    });
+  }
+
+  /** Changes a record, again after a change of another client. @param change undefined leaves it */
+  async #change(
+    name: string,
+    version: string,
+    change: (record: IndexRecord) => { readonly next: IndexRecord; readonly text: string } | undefined,
+  ): Promise<IndexRecord> {
+    const { client, events } = this.#options;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      const found = await this.#known(name, version);
-      const next = { ...found.record, replicas };
-      const { client, events } = this.#options;
-      if (found.record.replicas === replicas) return next;
-      if (!(await client.put(this.#keyOf(next), JSON.stringify(next), { cas: found.modifyIndex }))) continue;
-      events.add('deployment_changed', indexIdOf(next), `replicas ${found.record.replicas} -> ${replicas}`);
+      const { record, modifyIndex } = await this.#known(name, version);
+      const changed = change(record);
+      if (changed === undefined) return record;
+      const { next, text } = changed;
+      if (!(await client.put(this.#keyOf(next), JSON.stringify(next), { cas: modifyIndex }))) continue;
+      events.add('deployment_changed', indexIdOf(next), text);
       return next;
     }
     throw contention(`${name}@${version}`);

@@ -9,13 +9,21 @@ import type { ThriftIndexStatus } from './index-status.ts';
  * @param holders names of the managers that may hold shards of the version
  */
 export function replicaWarnings(record: IndexRecord, holders: readonly string[]): string[] {
-  const { replicas, promoteAtReplicas, promotedAtMs } = record;
+  const { replicas, promoteAtReplicas, promotedAtMs, pinnedTo = [] } = record;
   if (holders.length >= replicas) return [];
-  const warnings = [`${wantedText(replicas)}, and ${haveText(holders, contentText(record))}; ${LATER}`];
+  const warnings: string[] = [];
+  if (pinnedTo.length > 0 && pinnedTo.length < replicas) {
+    const pins = `it is pinned to ${managersText(pinnedTo.length)} (${namesText(pinnedTo)})`;
+    warnings.push(`${wantedText(replicas)}, and ${pins}; pin it to more, or ask for fewer replicas`);
+  }
+  if (pinnedTo.length === 0 || holders.length < Math.min(replicas, pinnedTo.length)) {
+    const have = haveText(holders, contentText(record), pinnedTo);
+    warnings.push(`${wantedText(Math.min(replicas, pinnedTo.length || replicas))}, and ${have}; ${LATER}`);
+  }
   if (promoteAtReplicas > holders.length && promotedAtMs === 0) {
     const how = `katamari index promote ${indexIdOf(record)}`;
     warnings.push(
-      `until each shard has ${promoteAtReplicas} replicas, it gets no calls that name no version; promote it with ${how}`,
+      `until each shard has ${promoteAtReplicas} ${promoteAtReplicas === 1 ? 'replica' : 'replicas'}, it gets no calls that name no version; promote it with ${how}`,
     );
   }
   return warnings;
@@ -63,12 +71,20 @@ function wantedText(replicas: number): string {
   return replicas === 1 ? '1 replica is wanted' : `${replicas} replicas are wanted`;
 }
 
-function haveText(holders: readonly string[], service: string): string {
-  const shown = holders.length > NAMES_MAX ? [...holders.slice(0, NAMES_MAX), '...'] : holders;
-  if (holders.length === 0) return `no manager has ${service}`;
+function haveText(holders: readonly string[], service: string, pinnedTo: readonly string[]): string {
+  const of = pinnedTo.length === 0 ? '' : ` of those that it is pinned to (${namesText(pinnedTo)})`;
+  if (holders.length === 0) return `no manager${of} has ${service}`;
   return holders.length === 1
-    ? `only the manager ${shown[0]} has ${service}`
-    : `only ${holders.length} managers have ${service} (${shown.join(', ')})`;
+    ? `only the manager ${holders[0]}${of} has ${service}`
+    : `only ${holders.length} managers${of} have ${service} (${namesText(holders)})`;
+}
+
+function managersText(count: number): string {
+  return count === 1 ? '1 manager' : `${count} managers`;
+}
+
+function namesText(names: readonly string[]): string {
+  return (names.length > NAMES_MAX ? [...names.slice(0, NAMES_MAX), '...'] : names).join(', ');
 }
 
 const LATER = 'the others are placed when more managers can hold them';

@@ -2,7 +2,7 @@
 
 export type { AccessActions } from './access-handlers.ts';
 export { adminOffers } from './admin-service.ts';
-export type { IndexActions, MeshHoldings } from './index-actions.ts';
+export type { IndexActions, ManagerChecks, MeshHoldings } from './index-actions.ts';
 export { readIndices } from './index-reports.ts';
 export type { ThriftIndexStatus } from './index-status.ts';
 export { IndexStore } from './index-store.ts';

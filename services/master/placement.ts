@@ -1,7 +1,8 @@
 // Decides which manager holds which shards: a pure function of indices, managers and what they hold now. Shards stay
 // where they are. A missing replica goes to another machine if there is one, then to a manager that has the files, then
 // to the emptiest. Shards move only while none is missing, one at a time into each manager. A holder gives a shard up
-// when enough others serve it.
+// when enough others serve it. An index that is pinned goes to the named managers only; others keep what they serve of
+// it until these serve it.
 
 import { isVersionMatch } from '../mesh/mod.ts';
 
@@ -18,6 +19,8 @@ export interface IndexToPlace extends ContentChoice {
   readonly replicas: number;
   /** Bytes of each shard, by place. */
   readonly shardBytes: readonly number[];
+  /** Names of the only managers that may hold its shards; empty for any. */
+  readonly pinnedTo: ReadonlySet<string>;
 }
 
 /** A manager that can hold shards. */
@@ -102,13 +105,23 @@ class ShardPlacer {
   }
 
   place(): ShardPlacement {
-    const indices = [...this.#input.indices].sort((a, b) => compare(a.id, b.id));
+    const indices = [...this.#input.indices]
+      .sort((a, b) => compare(a.id, b.id))
+      .map((index) => this.#withinPins(index));
     const holders = new Map(indices.map((index) => [index.id, this.#keep(index)]));
     for (const index of indices) this.#addMissing(index, holders.get(index.id) as Holder[][]);
     for (const index of indices) this.#dropSurplus(index, holders.get(index.id) as Holder[][]);
     if (!this.#isIncomplete) this.#balance(indices, holders);
     const orders = new Map(this.#bins.map(({ manager, held }) => [manager.name, held]));
     return { orders, conditions: this.#conditions };
+  }
+
+  /** Wants no more replicas than there are managers that the index is pinned to. */
+  #withinPins(index: IndexToPlace): IndexToPlace {
+    const { replicas, pinnedTo } = index;
+    if (pinnedTo.size === 0 || pinnedTo.size >= replicas) return index;
+    this.#condition(index, `${replicas} replicas are wanted, and it is pinned to ${pinsText(pinnedTo)}`);
+    return { ...index, replicas: pinnedTo.size };
   }
 
   /** Keeps the present orders. Returns the holders of each shard. */
@@ -133,7 +146,7 @@ class ShardPlacer {
 
   #addMissing(index: IndexToPlace, holders: Holder[][]): void {
     const open = this.#bins.filter((bin) => this.#isOpen(bin, index));
-    if (open.length === 0 && holders.every((own) => own.length === 0))
+    if (open.length === 0 && (index.pinnedTo.size > 0 || holders.every((own) => own.length === 0)))
       this.#condition(index, this.#noManagerText(index));
     const missing = holders
       .map((own, place) => ({
@@ -314,14 +327,21 @@ class ShardPlacer {
 
   /** Whether the manager may hold the shards of the index that it holds. */
   #mayKeep(bin: Holder, index: IndexToPlace): boolean {
-    return this.#isOpen(bin, index) || (!bin.manager.isDrained && this.#input.mayReturn(bin.manager.name, index));
+    if (this.#isOpen(bin, index)) return true;
+    const { name, isDrained } = bin.manager;
+    return !isDrained && isAllowed(name, index) && this.#input.mayReturn(name, index);
   }
 
   /** Whether the manager may get shards of the index: it has a copy of its content service. */
   #isOpen(bin: Holder, index: IndexToPlace): boolean {
     let open = this.#openFor.get(index);
     if (open === undefined) {
-      open = new Set(this.#bins.filter(({ manager }) => !manager.isDrained && hasContentService(manager.pools, index)));
+      open = new Set(
+        this.#bins.filter(
+          ({ manager: { name, isDrained, pools } }) =>
+            !isDrained && isAllowed(name, index) && hasContentService(pools, index),
+        ),
+      );
       this.#openFor.set(index, open);
     }
     return open.has(bin);
@@ -333,16 +353,24 @@ class ShardPlacer {
     else texts.push(text);
   }
 
-  #noManagerText({ contentService, contentRange }: IndexToPlace): string {
+  #noManagerText({ contentService, contentRange, pinnedTo }: IndexToPlace): string {
     const what = contentRange === '' ? contentService : `${contentService}@${contentRange}`;
+    if (pinnedTo.size > 0)
+      return (
+        `it is pinned to ${pinsText(pinnedTo)}, and none of them that is not drained has a copy of the content ` +
+        `service ${what}; start one there, or change the pin`
+      );
     const drained = this.#bins.filter(({ manager }) => manager.isDrained).length;
     const hint = drained > 0 && drained === this.#bins.length ? 'all managers are drained' : 'deploy it';
     return `no manager has a copy of the content service ${what}; ${hint}`;
   }
 
-  #tooFewText({ replicas, shardBytes }: IndexToPlace, managers: number, unplaced: number): string {
-    if (managers < replicas)
-      return `${replicas} replicas are wanted, and ${managers} ${managers === 1 ? 'manager has' : 'managers have'} the content service`;
+  #tooFewText({ replicas, shardBytes, pinnedTo }: IndexToPlace, managers: number, unplaced: number): string {
+    if (managers < replicas) {
+      const have = `${managers} ${managers === 1 ? 'manager has' : 'managers have'} the content service`;
+      const of = pinnedTo.size === 0 ? '' : ` of those that it is pinned to: ${pinsText(pinnedTo)}`;
+      return `${replicas} replicas are wanted, and ${have}${of}`;
+    }
     return `${unplaced} of ${shardBytes.length} shards lack a manager for a replica: free disk space, or see why they failed`;
   }
 }
@@ -353,6 +381,18 @@ export function hasContentService(
   { contentService, contentRange }: ContentChoice,
 ): boolean {
   return pools.some(({ service, version }) => service === contentService && isVersionMatch(version, contentRange));
+}
+
+/** Whether an index may be on a manager of this name. */
+export function isAllowed(manager: string, { pinnedTo }: Pick<IndexToPlace, 'pinnedTo'>): boolean {
+  return pinnedTo.size === 0 || pinnedTo.has(manager);
+}
+
+/** `2 managers (m1, m2)` */
+function pinsText(pinnedTo: ReadonlySet<string>): string {
+  const names = [...pinnedTo].sort(compare);
+  const shown = names.length > NAMES_SHOWN_MAX ? [...names.slice(0, NAMES_SHOWN_MAX), '...'] : names;
+  return `${names.length} ${names.length === 1 ? 'manager' : 'managers'} (${shown.join(', ')})`;
 }
 
 function loadOf({ bytes, manager }: Holder): number {
@@ -373,3 +413,4 @@ function compare(a: string, b: string): number {
 
 /** A manager is too full beside another one when its load is more than this times as large. */
 const UNEVEN_RATIO = 1.1;
+const NAMES_SHOWN_MAX = 10;

@@ -3,7 +3,7 @@
 import { SHARDS_MAX } from './places.ts';
 import { z } from 'zod';
 
-/** `indices/<name>/<version>`: an index version that the mesh is to serve. It never changes but for its replicas. */
+/** `indices/<name>/<version>`: an index version that the mesh is to serve. Only its replicas and its pin change. */
 export interface IndexRecord {
   readonly name: string;
   readonly version: string;
@@ -14,6 +14,8 @@ export interface IndexRecord {
   readonly contentRange: string;
   /** Wanted replicas of each shard. */
   readonly replicas: number;
+  /** The only managers that may hold its shards; absent or empty for any. */
+  readonly pinnedTo?: readonly string[] | undefined;
   /** The version gets the calls when every shard has this many replicas; 0: a person decides. */
   readonly promoteAtReplicas: number;
   /** SHA-256 of the text of its manifest. */
@@ -90,6 +92,7 @@ export const INDEX: z.ZodType<IndexRecord> = z.object({
   contentService: text(),
   contentRange: text(),
   replicas: count(1_000),
+  pinnedTo: z.array(text()).max(1_000).optional(),
   promoteAtReplicas: count(1_000),
   manifest: sha256(),
   shards: count(SHARDS_MAX),

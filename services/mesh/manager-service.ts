@@ -56,6 +56,23 @@ export interface ReplicaFacts {
   readonly nextTryInMs: number;
 }
 
+/** A check of the files of a shard on a manager; see idl/manager.thrift. */
+export interface CheckFacts {
+  readonly shard: string;
+  readonly state: string;
+  readonly bytes: number;
+  readonly bytesDone: number;
+  readonly why: string;
+  readonly replica: string;
+}
+
+/** Which shards of an index to check; '' for all versions, and for all shards. */
+export interface CheckTarget {
+  readonly index: string;
+  readonly version: string;
+  readonly shard: string;
+}
+
 /** The shards of a source; see idl/manager.thrift. */
 export interface SourceFacts {
   readonly shards: readonly { readonly name: string; readonly bytes: number; readonly digest: string }[];
@@ -73,13 +90,16 @@ export interface ManagerActions {
   readonly holdings: (start: string, afterSeq: number, waitMs: number) => Promise<Holdings>;
   /** @param index name of an index; '' for all */
   readonly replicas: (index: string) => readonly ReplicaFacts[];
+  /** Starts to check files. The same id again starts nothing. */
+  readonly verify: (id: string, target: CheckTarget) => readonly CheckFacts[];
+  readonly verification: (id: string) => readonly CheckFacts[];
   /** Rejects with an error that says what is wrong with the source. */
   readonly inspect: (source: string) => Promise<SourceFacts>;
 }
 
 /** Serves `katamari.Manager`; forwards all other calls to `send`. */
 export function withManagerService(actions: ManagerActions, send: Send): Send {
-  const { status, events, name, roll, restart, holdings, replicas, inspect } = actions;
+  const { status, events, name, roll, restart, holdings, replicas, verify, verification, inspect } = actions;
   const serve = serveHandlers<string>({
     interface: managerInterface(),
     i64: 'number',
@@ -93,6 +113,8 @@ export function withManagerService(actions: ManagerActions, send: Send): Send {
       holdings: ({ start, afterSeq, waitMs }: { start: string; afterSeq: number; waitMs: number }) =>
         holdings(start, afterSeq, waitMs),
       replicas: ({ index }: { index: string }) => replicas(index),
+      verify: ({ id, ...target }: CheckTarget & { id: string }) => verify(id, target),
+      verification: ({ id }: { id: string }) => verification(id),
       inspect: ({ source }: { source: string }) =>
         inspect(source).catch((error: Error) => {
           throw new ThriftException('ManagerRefused', { why: error.message });
@@ -127,6 +149,14 @@ export class ManagerClient {
 
   replicas(index: string): Promise<readonly ReplicaFacts[]> {
     return this.#call('replicas', { index }, ANSWER_MS) as Promise<readonly ReplicaFacts[]>;
+  }
+
+  verify(id: string, target: CheckTarget): Promise<readonly CheckFacts[]> {
+    return this.#call('verify', { id, ...target }, ANSWER_MS) as Promise<readonly CheckFacts[]>;
+  }
+
+  verification(id: string): Promise<readonly CheckFacts[]> {
+    return this.#call('verification', { id }, ANSWER_MS) as Promise<readonly CheckFacts[]>;
   }
 
   /** @throws KatamariError bad_request that says what is wrong with the source */

@@ -27,6 +27,8 @@ export { EventGatherer } from './event-gatherer.ts';
 export { EventLog } from './event-log.ts';
 export { Fleet } from './fleet.ts';
 export {
+  type CheckFacts,
+  type CheckTarget,
   type Holding,
   type Holdings,
   ManagerClient,

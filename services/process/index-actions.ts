@@ -1,12 +1,13 @@
 // What the admin service for indices needs of this process: managers over links, orders and holdings from Consul.
 
 import { KatamariError } from '../../core/mod.ts';
-import { IndexStore, type IndexActions, type MeshHoldings } from '../master/mod.ts';
+import { IndexStore, type IndexActions, type ManagerChecks, type MeshHoldings } from '../master/mod.ts';
 import {
   ASSIGNMENT,
   HOLDINGS,
   keysOf,
   ManagerClient,
+  type CheckFacts,
   readRecords,
   type ManagerRecord,
   type ReplicaFacts,
@@ -43,6 +44,8 @@ export function indexActions(base: ProcessBase, own: ManagerRole | undefined): I
       const mine = own === undefined ? [] : [[config.name, own.replicas(index)] as const];
       return new Map([...mine, ...found.filter((one) => one !== undefined)]);
     },
+    verify: (id, target) => askAll(base, own, (manager) => manager.verify(id, target)),
+    verification: (id) => askAll(base, own, (manager) => manager.verification(id)),
     readHoldings: () => readHoldings(base, own),
     isService: (name) =>
       ![...gatherer.records.values()].some((record) => record.name === name) &&
@@ -54,6 +57,27 @@ export function indexActions(base: ProcessBase, own: ManagerRole | undefined): I
     shareOf: (name, version) => router.weightOf(name, version),
     clock,
   };
+}
+
+/** Asks all managers about a check of files. */
+async function askAll(
+  { fleet, clock, config }: ProcessBase,
+  own: ManagerRole | undefined,
+  ask: (manager: ManagerRole | ManagerClient) => Promise<readonly CheckFacts[]> | readonly CheckFacts[],
+): Promise<ManagerChecks> {
+  const checks = new Map<string, readonly CheckFacts[]>();
+  const silent: string[] = [];
+  if (own !== undefined) checks.set(config.name, await ask(own));
+  await Promise.all(
+    fleet.peers.map(async (peer) => {
+      try {
+        checks.set(peer.name, await ask(new ManagerClient(peer, clock)));
+      } catch {
+        silent.push(peer.name);
+      }
+    }),
+  );
+  return { checks, silent: silent.sort() };
 }
 
 async function inspectOwn(own: ManagerRole, source: string): Promise<SourceFacts> {

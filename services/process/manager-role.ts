@@ -10,6 +10,8 @@ import {
   ManifestCache,
   withManagerService,
   withStats,
+  type CheckFacts,
+  type CheckTarget,
   type DeployedService,
   type Deployment,
   type ManagerRecord,
@@ -166,6 +168,16 @@ export class ManagerRole {
     return this.#keeper.checks();
   }
 
+  /** Starts to check the files of an index on this manager. */
+  verify(id: string, target: CheckTarget): readonly CheckFacts[] {
+    return verifyShards(this.#keeper, id, target);
+  }
+
+  /** What a check has found so far; none for an unknown id. */
+  verification(id: string): readonly CheckFacts[] {
+    return this.#keeper.verification(id);
+  }
+
   /** Lists the shards of a source. Rejects with an error that says what is wrong with it. */
   inspect(source: string): Promise<SourceFacts> {
     return this.#inspector.inspect(source);
@@ -271,6 +283,8 @@ class ManagerLink {
           events,
           holdings: (start, afterSeq, waitMs) => keeper.holdings(start, afterSeq, waitMs),
           replicas: (index) => replicasOf(keeper, index),
+          verify: (id, target) => verifyShards(keeper, id, target),
+          verification: (id) => keeper.verification(id),
           inspect: (source) => inspector.inspect(source),
           name: config.name,
           roll: (service, version, by) =>
@@ -329,6 +343,15 @@ function replicasOf(keeper: Keeper, index: string): readonly ReplicaFacts[] {
     .status()
     .filter(({ name }) => index === '' || name.startsWith(`${index}@`))
     .map(({ name, ...facts }) => ({ shard: name, ...facts }));
+}
+
+function verifyShards(keeper: Keeper, id: string, { index, version, shard }: CheckTarget): readonly CheckFacts[] {
+  keeper.verify(id, (name) => {
+    const [indexVersion = '', shardName] = name.split('/');
+    const isIndex = version === '' ? indexVersion.startsWith(`${index}@`) : indexVersion === `${index}@${version}`;
+    return isIndex && (shard === '' || shard === shardName);
+  });
+  return keeper.verification(id);
 }
 
 /** Adds what another process of the mesh has ordered over the link to the audit log. */

@@ -3,7 +3,7 @@
 // `npm run matrix` runs and prints the whole matrix.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { cppPrograms, javaClient } from '../kit/matrix/build.ts';
+import { cppPrograms, javaChassis, javaClient } from '../kit/matrix/build.ts';
 import { returned, matrixCalls } from '../kit/matrix/calls.ts';
 import { startMatrixMesh, thriftPort, type ChassisLanguage } from '../kit/matrix/chassis.ts';
 import { LANGUAGES, mannersOf } from '../kit/matrix/languages.ts';
@@ -12,8 +12,8 @@ import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { runClient, runsOf } from '../kit/matrix/matrix.ts';
 import type { TestMesh } from '../kit/mesh/mesh.ts';
 
-const TRIED: readonly ChassisLanguage[] = ['TypeScript', 'Python', 'Ruby', 'C++'];
-/** A quarter of a client's runs for each of the four chassis; all runs of a client that has few. */
+const TRIED: readonly ChassisLanguage[] = ['TypeScript', 'Python', 'Ruby', 'C++', 'Java'];
+/** A fifth of a client's runs for each of the five chassis; all runs of a client that has few. */
 const SHARE = TRIED.length;
 const FEW = 8;
 
@@ -24,6 +24,7 @@ function isTurn(run: number, runs: number, place: number, turn: number): boolean
 
 beforeAll(async () => {
   await javaClient();
+  await javaChassis();
   await cppPrograms();
 }, 300_000);
 

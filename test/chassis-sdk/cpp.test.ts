@@ -117,6 +117,9 @@ describe('A chassis in C++', () => {
   test('gets the errors of the mesh for such calls', async () => {
     const { error } = await mesh.call('Tour.sum', { numbers: [1], version: '3.0.0' });
     expect(error?.message).toMatch(/Tour\.sum failed: No pool offers Tour@3\.0\.0/);
+    const line = / warning Tour@1\.0\.0\/\d: sum failed: no_pool: No pool offers Tour@3\.0\.0/;
+    await until('the line in the log', () => mesh.lines.some((one) => line.test(one)));
+    expect(mesh.lines.some((one) => one.includes('sum threw'))).toBe(false);
   });
 
   test('times out a call that waits for its own pool', async () => {

@@ -66,6 +66,9 @@ describe('A chassis in Java', () => {
     expect((await mesh.call('Shop.search', ['teh tea'])).result).toEqual(['teh tea', 'the tea']);
     const { error } = await mesh.call('Conformance.relay', ['x'], { 'katamari-roles': 'exam' });
     expect(error?.message).toMatch(/^Conformance\.relay failed: /);
+    const line = / warning Conformance@1\.0\.0\/\d: Conformance\.relay failed: no_pool: /;
+    await until('the line in the log', () => mesh.lines.some((one) => line.test(one)));
+    expect(mesh.lines.some((one) => /at ConformanceChassis\.relay/.test(one))).toBe(false);
   });
 
   const EXAM = { 'katamari-roles': 'exam' };

@@ -139,7 +139,7 @@ describe('The metrics of a process', () => {
   async function scrape(): Promise<ReadonlyMap<string, number>> {
     const text = await (await fetch(`${mesh.addresses.stats}/metrics`)).text();
     expect(await promtool(text)).toEqual({ code: 0, said: '' });
-    const lines = text.split('\n').filter((line) => /^katamari_(gather|index|shards|fetch)/.test(line));
+    const lines = text.split('\n').filter((line) => /^katamari_(gather|index|shards?|fetch)/.test(line));
     return new Map(
       lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
     );
@@ -147,7 +147,7 @@ describe('The metrics of a process', () => {
 
   test('are those that docs/observability.md lists for indices', async () => {
     const text = await (await fetch(`${mesh.addresses.stats}/metrics`)).text();
-    const served = [...text.matchAll(/^# TYPE (katamari_(?:gather|index|shards|fetch)\w*) (\w+)$/gm)];
+    const served = [...text.matchAll(/^# TYPE (katamari_(?:gather|index|shards?|fetch)\w*) (\w+)$/gm)];
     const page = readFileSync(path.join(REPOSITORY, 'docs/observability.md'), 'utf8');
     const [, ofIndices = ''] = page.split('### Metrics of indices');
     const listed = [...ofIndices.matchAll(/^\| `(katamari_\w+)` \| (\w+) \|/gm)];

@@ -68,7 +68,7 @@ describe('katamari index', () => {
   );
 
   test(
-    'warns of more replicas than managers that can hold them, and says so until there are enough',
+    'refuses to add more replicas than managers can hold, and says how many are missing',
     async () => {
       const warning = 'Warning: 3 replicas are wanted, and only the manager one has TextSearch; the others';
       const changed = await katamari('index', 'replicate', 'wiki@1.0.0', '3');
@@ -80,27 +80,18 @@ describe('katamari index', () => {
       expect(status).toContain('  ! 3 replicas are wanted, and 1 manager has the content service\n');
       expect(await index('list')).toMatch(/^wiki@1\.0\.0 +degraded +3\/3 +1\/3 /m);
       expect(await index('replicate', 'wiki@1.0.0', '1', '--json')).toMatch(/"warnings":\[\]/);
-      const options = ['--service', 'TextSearch', '--replicas', '3', '--promote', '2'];
-      const waited = await katamari('index', 'add', 'news@1.0.0', 'one', ...options);
-      expect([waited.code, waited.stdout]).toEqual([
-        0,
-        expect.stringContaining('\nnews@1.0.0 has 1 of 3 replicas: 1 manager can hold it.\n'),
-      ]);
-      await index('remove', 'news@1.0.0');
-      const added = await katamari('index', 'add', 'news@1.0.0', 'one', ...options, '--json');
-      expect([added.code, JSON.parse(added.stdout)]).toMatchObject([
-        0,
-        {
-          isNew: true,
-          replicas: 3,
-          warnings: [
-            expect.stringContaining('3 replicas are wanted, and only the manager one has TextSearch'),
-            expect.stringContaining('promote it with katamari index promote news@1.0.0'),
-          ],
-        },
-      ]);
-      expect(added.stderr).toContain(`${warning} are placed`);
-      await index('remove', 'news@1.0.0');
+      const options = ['--service', 'TextSearch', '--replicas', '3'];
+      for (const what of ['add', 'plan']) {
+        const { code, stderr } = await katamari('index', what, 'news@1.0.0', 'one', ...options);
+        expect([code, stderr]).toEqual([
+          1,
+          expect.stringContaining(
+            '3 replicas are wanted, and only the manager one has TextSearch; start it on more managers, or add ' +
+              'news@1.0.0 with --replicas 1 now, and more with katamari index replicate when they are there\n',
+          ),
+        ]);
+      }
+      expect(await index('list')).not.toContain('news');
     },
     BUSY_MS,
   );
@@ -130,7 +121,9 @@ describe('katamari index', () => {
     'shows all about a version, and its documents as they stand in Consul',
     async () => {
       const shown = await index('show', 'wiki@1.0.0');
-      expect(shown).toMatch(/^ {2}service +TextSearch\n {2}replicas +1 replica\n {2}promotion +by itself, once, when/m);
+      expect(shown).toMatch(
+        /^ {2}service +TextSearch\n {2}replicas +1 replica\n {2}pinned +to no manager\n {2}promotion +by itself, once, when/m,
+      );
       expect(shown).toMatch(/^ {2}part-00002 +[\d.]+ KiB +10 +[0-9a-f]{24} +one serving$/m);
       const { manifest, shardList } = JSON.parse(await index('show', 'wiki@1.0.0', '--json')) as {
         manifest: string;
@@ -183,6 +176,41 @@ describe('katamari index', () => {
       await index('promote', 'wiki@2.0.0');
       await index('promote', 'wiki@1.0.0');
       await index('remove', 'wiki@2.0.0');
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'pins a version to managers that are known, or forced, and shows it',
+    async () => {
+      const unknown = await katamari('index', 'pin', 'wiki@1.0.0', 'one', 'two');
+      expect([unknown.code, unknown.stderr]).toEqual([
+        1,
+        expect.stringContaining(
+          'No manager of this mesh is called "two"; there are one. For a manager that is off, force the pin (--force)',
+        ),
+      ]);
+      expect(await index('pin', 'wiki@1.0.0', 'one')).toBe('wiki@1.0.0 is pinned to one: no other manager gets it.\n');
+      expect(await index('status', 'wiki')).toMatch(/complete[^]* {2}pinned +to one\n/);
+      expect(await index('list')).toMatch(/ PINNED\n.* one\n$/);
+      expect(await index('show', 'wiki@1.0.0')).toContain('  pinned     to one\n');
+      const forced = await katamari('index', 'pin', 'wiki@1.0.0', 'two', '--force', '--json');
+      expect([forced.code, JSON.parse(forced.stdout)]).toMatchObject([
+        0,
+        {
+          pinnedTo: ['two'],
+          warnings: [expect.stringContaining('no manager of those that it is pinned to (two) has')],
+        },
+      ]);
+      // It stays where it is until the other manager comes.
+      await until('the reason', async () =>
+        (await index('status', 'wiki')).includes('! it is pinned to 1 manager (two), and none of them'),
+      );
+      expect(await index('status', 'wiki')).toContain('3 of 3 shards served');
+      expect(await index('pin', 'wiki@1.0.0', '--clear')).toBe('wiki@1.0.0 may be on any manager.\n');
+      expect(await index('list')).not.toContain('PINNED');
+      expect((await katamari('index', 'pin', 'wiki@1.0.0')).code).toBe(2);
+      expect((await katamari('index', 'pin', 'wiki@1.0.0', 'one', '--clear')).code).toBe(2);
     },
     BUSY_MS,
   );

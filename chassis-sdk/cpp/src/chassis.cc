@@ -94,6 +94,11 @@ class Observer : public TProcessorEventHandler {
       call.failure = error.what();
       call.failureCode = error.code();
       return;
+    } catch (const Error& error) {
+      // Such as no_pool of a call to another service: its message says all.
+      call.failure = error.what();
+      log(Level::warning) << call.method << " failed: " << nameOf(error.code()) << ": " << error.what();
+      return;
     } catch (...) {
       // As any other.
     }

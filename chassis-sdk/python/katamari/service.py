@@ -130,7 +130,11 @@ class _Method:
             declared = self._declared_answer(error)
             if declared is not None:
                 return declared
-            _log.error('%s failed', self._label, exc_info=error)
+            if isinstance(error, KatamariError):
+                # Such as no_pool of a call to another service: its message says all.
+                _log.warning('%s failed: %s: %s', self._label, error.code, error.message)
+            else:
+                _log.error('%s failed', self._label, exc_info=error)
             message = f'{self._label} failed: {message_of(error)}'
             return Answer(failure_bytes(message, TApplicationException.INTERNAL_ERROR), is_exception=True)
 

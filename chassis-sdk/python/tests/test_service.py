@@ -40,6 +40,8 @@ class Handler:
             raise KeyError
         if what == 'broken':
             raise Unspeakable
+        if what == 'mesh':
+            raise KatamariError('no_pool', 'nobody there')
         return {'none': None, 'text': 'seven', 'large': 1 << 40}.get(what, 7)
 
     def refuse(self, why):
@@ -71,6 +73,12 @@ class Calls(unittest.TestCase):
         self.assertNotIn('Traceback', result.message)
         self.assertEqual(result.type, TApplicationException.INTERNAL_ERROR)
         return result.message
+
+    def test_log_an_error_of_the_mesh_in_one_line_without_its_stack(self):
+        with self.assertLogs('katamari', 'WARNING') as logs:
+            result = self.call('number', what='mesh')
+        self.assertEqual(result.message, 'Kit.number failed: nobody there')
+        self.assertEqual(logs.output, ['WARNING:katamari:Kit.number failed: no_pool: nobody there'])
 
     def test_give_arguments_in_the_order_of_the_idl(self):
         self.assertEqual(self.call('pair', first='a', second='b').success, 'a b')

@@ -51,6 +51,17 @@ class LifeTest < ProbeTest
     assert_includes logged, "bytes \ufffd (RuntimeError)"
   end
 
+  def test_logs_an_error_of_the_mesh_in_one_line_without_its_stack
+    process = start
+    peer = connect
+    peer.failure('undeclared', args('undeclared', kind: 'mesh'))
+    Process.kill('TERM', process.pid)
+    status_of(process)
+    logged = output
+    assert_match(%r{WARN -- Probe@1.0.0/7: Probe.undeclared failed: no_pool: nobody there$}, logged)
+    refute_match(/ERROR|\tfrom /, logged)
+  end
+
   def test_retires_after_its_reply_when_the_handler_says_so
     process = start
     peer = connect

@@ -26,6 +26,12 @@ export interface IndexChangeOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
+export interface IndexPinOptions extends IndexChangeOptions {
+  readonly clear?: boolean | undefined;
+  /** Also managers that are not known, because they are off. */
+  readonly force?: boolean | undefined;
+}
+
 export async function runIndexAdd(
   context: CliContext,
   index: string,
@@ -81,6 +87,27 @@ export async function runIndexReplicate(
   writeWarnings(terminal, warnings);
   if (options.json === true) terminal.write(`${JSON.stringify({ ...status, warnings })}\n`);
   else terminal.write(`${index} is to have ${replicasText(status)}.\n`);
+  return EXIT.done;
+}
+
+export async function runIndexPin(
+  context: CliContext,
+  index: string,
+  managers: readonly string[],
+  options: IndexPinOptions,
+): Promise<ExitCode> {
+  const { terminal } = context;
+  const { name, version } = exactIndex(index);
+  if (managers.length > 0 === (options.clear === true)) {
+    const found = managers.length === 0 ? 'neither managers nor' : 'both managers and';
+    throw new ExitError(EXIT.usage, `Found ${found} --clear, expected one of them`);
+  }
+  const client = new IndexClient(connect(context, options));
+  const { status, warnings } = await client.pin(name, version, managers, options.force === true);
+  writeWarnings(terminal, warnings);
+  if (options.json === true) terminal.write(`${JSON.stringify({ ...status, warnings })}\n`);
+  else if (managers.length === 0) terminal.write(`${index} may be on any manager.\n`);
+  else terminal.write(`${index} is pinned to ${printable(status.pinnedTo.join(', '))}: no other manager gets it.\n`);
   return EXIT.done;
 }
 

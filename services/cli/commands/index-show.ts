@@ -39,13 +39,14 @@ function readJson(text: string): unknown {
 
 function describe(terminal: Terminal, index: IndexSummary): string[] {
   const { name, version, state, source, contentService, share, manifest, conditions, shardList } = index;
-  const { addedBy, addedAtMs, readyInMs } = index;
+  const { addedBy, addedAtMs, readyInMs, pinnedTo } = index;
   const ready = readyInMs === undefined ? 'not yet' : `${(readyInMs / 1_000).toFixed(1)} s after it was added`;
   return [
     `${name}@${version}  ${state.toLowerCase()}  ${Math.round(share * 100)}% of the calls`,
     `  source     ${printable(source)}`,
     `  service    ${printable(contentService)}`,
     `  replicas   ${replicasText(index)}`,
+    `  pinned     ${pinnedTo.length === 0 ? 'to no manager' : `to ${printable(pinnedTo.join(', '))}`}`,
     `  promotion  ${promotionText(index)}`,
     `  content    ${index.entries} entries, ${index.shards} shards, ${describeSize(index.bytes)}`,
     `  manifest   ${printable(manifest)}`,

@@ -3,7 +3,7 @@
 import { describeSize } from '../../../core/mod.ts';
 import { EXIT, ExitError, type ExitCode } from '../../config/mod.ts';
 import { IndexClient, type IndexSummary, type ShardSummary } from '../kit/index-client.ts';
-import { holdersText, INDEX_COLUMNS } from '../kit/index-table.ts';
+import { holdersText, indexColumns } from '../kit/index-table.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { formatTable, printable, type Color, type Column, type Terminal } from '../kit/terminal.ts';
 
@@ -17,7 +17,7 @@ export async function runIndexList(context: CliContext, options: IndexStatusOpti
   if (options.json === true) terminal.write(`${JSON.stringify(indices)}\n`);
   else if (indices.length === 0)
     terminal.writeError('No indices. `katamari index add NAME@VERSION SOURCE --service SERVICE` adds one.\n');
-  else terminal.write(`${formatTable(terminal, INDEX_COLUMNS, indices).join('\n')}\n`);
+  else terminal.write(`${formatTable(terminal, indexColumns(indices), indices).join('\n')}\n`);
   return EXIT.done;
 }
 
@@ -67,7 +67,7 @@ export async function readIndexStatus(
 }
 
 function describe(terminal: Terminal, index: IndexSummary): string[] {
-  const { name, version, state, source, contentService, share, addedBy, addedAtMs, conditions } = index;
+  const { name, version, state, source, contentService, share, addedBy, addedAtMs, conditions, pinnedTo } = index;
   const ready = index.readyInMs === undefined ? '' : `, ready after ${(index.readyInMs / 1_000).toFixed(1)} s`;
   const managers = [
     ...new Set(index.shardList.flatMap((shard) => shard.replicas.map(({ manager }) => manager))),
@@ -76,6 +76,7 @@ function describe(terminal: Terminal, index: IndexSummary): string[] {
     `${name}@${version}  ${state.toLowerCase()}  ${Math.round(share * 100)}% of the calls`,
     `  source    ${printable(source)}`,
     `  service   ${printable(contentService)}, ${replicasText(index)}`,
+    ...(pinnedTo.length === 0 ? [] : [`  pinned    to ${printable(pinnedTo.join(', '))}`]),
     `  content   ${index.entries} entries, ${index.shards} shards, ${describeSize(index.bytes)}`,
     `  added     by ${printable(addedBy)} at ${new Date(addedAtMs).toISOString()}${ready}`,
     `  progress  ${progressOf(index)}`,

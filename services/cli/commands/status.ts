@@ -17,7 +17,7 @@ import { EXIT, type ExitCode } from '../../config/mod.ts';
 import type { AdminClient } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { IndexClient } from '../kit/index-client.ts';
-import { INDEX_COLUMNS } from '../kit/index-table.ts';
+import { indexColumns } from '../kit/index-table.ts';
 import { formatTable, paint, printable, type Color, type Column, type Terminal } from '../kit/terminal.ts';
 
 export interface StatusOptions extends ClientOptions {
@@ -54,7 +54,7 @@ export async function runStatus(context: CliContext, options: StatusOptions): Pr
 /** The table of indices; nothing without indices, and from a mesh without this service. */
 async function indexLines(terminal: Terminal, client: AdminClient): Promise<string[]> {
   const indices = await new IndexClient(client).known(false);
-  return indices.length === 0 ? [] : ['', ...formatTable(terminal, INDEX_COLUMNS, indices)];
+  return indices.length === 0 ? [] : ['', ...formatTable(terminal, indexColumns(indices), indices)];
 }
 
 export function formatStatus(terminal: Terminal, status: MeshStatus, url: string, isVerbose: boolean): string[] {

@@ -66,7 +66,10 @@ function parse(text: string): Readonly<Record<string, unknown>> {
   }
 }
 
-/** Methods of the admin service that leave a line, and the scope of each. A test compares it with docs/audit.md. */
+/**
+ * Methods of the admin services that need more than the scope `read`, as the audit log names them. A test compares them
+ * with docs/audit.md.
+ */
 export const SCOPES_OF_CHANGES: ReadonlyMap<string, AdminScope> = new Map<string, AdminScope>([
   ['restart', 'operate'],
   ['scale', 'operate'],
@@ -74,8 +77,16 @@ export const SCOPES_OF_CHANGES: ReadonlyMap<string, AdminScope> = new Map<string
   ['undrain', 'operate'],
   ['setRoute', 'operate'],
   ['setSettings', 'operate'],
+  ['setIndexReplicas', 'operate'],
+  ['pinIndex', 'operate'],
+  ['promoteIndex', 'operate'],
+  ['verifyIndex', 'operate'],
   ['deploy', 'deploy'],
   ['undeploy', 'deploy'],
+  ['inspectSource', 'deploy'],
+  ['planIndex', 'deploy'],
+  ['addIndex', 'deploy'],
+  ['removeIndex', 'deploy'],
   ['setAccessPolicy', 'deploy'],
   ['createToken', 'deploy'],
   ['revokeToken', 'deploy'],

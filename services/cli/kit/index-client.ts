@@ -25,6 +25,8 @@ export interface IndexSummary {
   readonly replicasServed: number;
   /** Managers that may hold its shards now. */
   readonly holders: number;
+  /** The only managers that may hold its shards; empty for any. */
+  readonly pinnedTo: readonly string[];
   readonly promoteAtReplicas: number;
   readonly state: IndexStateName;
   readonly conditions: readonly string[];
@@ -95,6 +97,26 @@ export interface StoredIndexDocument {
   readonly problem: string;
 }
 
+/** The check of a shard on a manager. */
+export interface VerifiedReplica {
+  /** `wiki@3.0.0/part-00017` */
+  readonly shard: string;
+  readonly manager: string;
+  readonly state: 'WAITING' | 'CHECKING' | 'INTACT' | 'DAMAGED' | 'UNKNOWN';
+  readonly bytes: number;
+  readonly bytesDone: number;
+  readonly why: string;
+  /** State of the replica: serving, or gone. */
+  readonly replica: string;
+}
+
+export interface IndexVerification {
+  readonly id: string;
+  readonly replicas: readonly VerifiedReplica[];
+  /** Managers that have not answered. */
+  readonly silent: readonly string[];
+}
+
 export class IndexClient {
   readonly #client: AdminClient;
 
@@ -123,12 +145,27 @@ export class IndexClient {
     return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as ChangedIndex;
   }
 
+  /** @param managers none for any manager */
+  async pin(name: string, version: string, managers: readonly string[], force: boolean): Promise<ChangedIndex> {
+    return (await this.#client.indices('pinIndex', { name, version, managers, force })) as ChangedIndex;
+  }
+
   async promote(name: string, version: string, force: boolean): Promise<ChangedIndex> {
     return (await this.#client.indices('promoteIndex', { name, version, force })) as ChangedIndex;
   }
 
   async remove(name: string, version: string): Promise<void> {
     await this.#client.indices('removeIndex', { name, version });
+  }
+
+  /** Has the managers check the files of an index. @param version, shard '' for all */
+  async verify(name: string, version: string, shard: string): Promise<IndexVerification> {
+    return (await this.#client.indices('verifyIndex', { name, version, shard })) as IndexVerification;
+  }
+
+  /** What a check has found so far. */
+  async verification(id: string): Promise<IndexVerification> {
+    return (await this.#client.indices('getVerification', { id })) as IndexVerification;
   }
 
   /** The versions of all indices; none when the mesh is of an older version, or cannot tell. */

@@ -11,7 +11,7 @@ const STATE_COLORS: Readonly<Record<IndexStateName, Color>> = {
   INCOMPLETE: 'red',
 };
 
-export const INDEX_COLUMNS: readonly Column<IndexSummary>[] = [
+const COLUMNS: readonly Column<IndexSummary>[] = [
   { head: 'INDEX', text: ({ name, version }) => `${name}@${version}` },
   { head: 'STATE', text: ({ state }) => state.toLowerCase(), color: ({ state }) => STATE_COLORS[state] },
   { head: 'SHARDS', isNumber: true, text: ({ served, shards }) => `${served}/${shards}` },
@@ -21,6 +21,12 @@ export const INDEX_COLUMNS: readonly Column<IndexSummary>[] = [
   { head: 'CALLS', isNumber: true, text: ({ share }) => `${Math.round(share * 100)}%` },
   { head: 'SERVICE', text: ({ contentService }) => contentService, dropOrder: 2 },
 ];
+
+/** The columns; PINNED only when some version is. */
+export function indexColumns(indices: readonly IndexSummary[]): readonly Column<IndexSummary>[] {
+  if (indices.every(({ pinnedTo }) => pinnedTo.length === 0)) return COLUMNS;
+  return [...COLUMNS, { head: 'PINNED', text: ({ pinnedTo }) => pinnedTo.join(' ') || '-', dropOrder: 3 }];
+}
 
 /** How many managers may hold its shards. */
 export function holdersText({ holders }: IndexSummary): string {

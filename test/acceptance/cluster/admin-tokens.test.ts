@@ -283,8 +283,9 @@ describe('The audit log', () => {
       const scale = { serviceName: service, version: later.version, count: 1 };
       expect((await ask(one, ann, 'scale', scale)).code).toBe('ok');
       const route = { serviceName: service, weights: { '1.0.0': 5 } };
-      expect((await ask(one, ann, 'setRoute', { route })).code).toBe('unknown_name');
-      expect((await ask(one, ann, 'setRoute', { route, force: true })).code).toBe('ok');
+      const misspelled = { serviceName: service, weights: { '1.0.1': 5 } };
+      expect((await ask(one, ann, 'setRoute', { route: misspelled })).code).toBe('unknown_name');
+      expect((await ask(one, ann, 'setRoute', { route })).code).toBe('ok');
       expect((await ask(one, ann, 'setSettings', { settings: { timeoutMs: 9_999 } })).code).toBe('ok');
       expect((await ask(one, ann, 'setSettings', { settings: {} })).code).toBe('ok');
       expect((await ask(one, ann, 'setSettings', { settings: { timeoutMs: -1 } })).code).toBe('invalid');

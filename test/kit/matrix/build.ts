@@ -63,6 +63,21 @@ export async function javaClient(): Promise<{ readonly classPath: string }> {
   return { classPath: [...JARS, folder].join(':') };
 }
 
+/** The command of the Java chassis, with the kit. */
+export async function javaChassis(): Promise<readonly string[]> {
+  const generated = filesBelow(path.join(await generatedCode(), 'gen-java'));
+  const source = path.join(MATRIX, 'servers', 'KitMirror.java');
+  const kit = path.join(REPOSITORY, 'chassis-sdk', 'java');
+  const kitFiles = [path.join(kit, 'build.sh'), ...filesBelow(path.join(kit, 'src'))];
+  const folder = await made('java-chassis', [source, ...generated, ...kitFiles], async (out) => {
+    await run('sh', [path.join(kit, 'build.sh'), out]);
+    const compiler = ['-nowarn', '-Xlint:none', '-proc:none', '-cp', path.join(out, 'katamari-chassis.jar')];
+    await run(toolPath('javac'), [...compiler, '-d', path.join(out, 'classes'), source, ...generated]);
+  });
+  const classPath = [path.join(folder, 'classes'), path.join(folder, 'katamari-chassis.jar')].join(path.delimiter);
+  return [toolPath('java'), '-Xmx256m', '-XX:+UseSerialGC', '-cp', classPath, 'KitMirror', MIRROR_IDL];
+}
+
 export interface CppPrograms {
   readonly client: string;
   /** A stock server. */

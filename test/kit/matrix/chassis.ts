@@ -1,8 +1,8 @@
-// The chassis of the matrix: the Mirror in four languages with their kits, and in three languages as a stock server.
+// The chassis of the matrix: the Mirror in five languages with their kits, and in three languages as a stock server.
 // Each runs alone in its own mesh.
 
 import path from 'node:path';
-import { cppPrograms, generatedCode } from './build.ts';
+import { cppPrograms, generatedCode, javaChassis } from './build.ts';
 import { MATRIX, MIRROR_IDL } from './calls.ts';
 import { startTestMesh, type DeploymentText, type TestMesh } from '../mesh/mesh.ts';
 import { scriptCommand } from '../../../core/mod.ts';
@@ -10,7 +10,7 @@ import { REPOSITORY } from '../tools/repository.ts';
 import { toolPath } from '../tools/tools.ts';
 
 /** With the kit of the language. */
-const KITS = ['TypeScript', 'Python', 'Ruby', 'C++'] as const;
+const KITS = ['TypeScript', 'Python', 'Ruby', 'C++', 'Java'] as const;
 const STOCK = ['Python, stock server', 'Ruby, stock server', 'C++, stock server'] as const;
 export type ChassisLanguage = (typeof KITS)[number] | (typeof STOCK)[number];
 export const CHASSIS: readonly ChassisLanguage[] = [...KITS, ...STOCK];
@@ -43,6 +43,8 @@ async function deployment(language: ChassisLanguage): Promise<DeploymentText> {
     }
     case 'C++':
       return { ...common, command: [(await cppPrograms()).chassis, MIRROR_IDL] };
+    case 'Java':
+      return { ...common, command: await javaChassis() };
     case 'Python, stock server':
       return {
         ...stock(common),

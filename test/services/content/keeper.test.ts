@@ -504,18 +504,26 @@ describe('A served shard whose files change on the disk', () => {
     expect(keeper.verification('one')).toMatchObject([{ shard: 'wiki@1.0.0/b', state: 'damaged', replica: 'serving' }]);
   });
 
-  test('while the manager is down is fetched again by the next one', async () => {
+  test.each<[string, () => void, string]>([
+    ['is missing', () => rmSync(words()), 'words.txt is missing'],
+    [
+      'has a flipped bit',
+      () => writeFileSync(words(), 'hellp you'),
+      'words.txt has another SHA-256 than when it was fetched',
+    ],
+  ])('because one %s after a time without a manager is fetched again by the next one', async (_, change, what) => {
     await serve(0);
     await keeper.close();
     await bench.end();
-    rmSync(words());
-    keeper = newKeeper();
+    change();
+    // Long before the next check is due.
+    keeper = newKeeper(undefined, 86_400_000);
     bench = new ManagerBench({ prepare: (chassis) => keeper.prepare(chassis) });
     deploy();
     keeper.setOrders(await orders());
-    await served('wiki@1.0.0 0-1');
     await until('the event', () => told('shard_restored').length > 0);
-    expect(told('shard_damaged', 'shard_restored')).toEqual([damaged('words.txt is missing'), RESTORED]);
+    await served('wiki@1.0.0 0-1');
+    expect(told('shard_damaged', 'shard_restored')).toEqual([damaged(what), RESTORED]);
     expect(await call('count', { word: 'hello' })).toEqual({ 'wiki@1.0.0/a': 1, 'wiki@1.0.0/b': 1 });
     expect(fetches.filter((name) => name.endsWith('/a')).length).toBe(1);
     expect(fetches.filter((name) => name.endsWith('/b')).length).toBe(2);

@@ -61,6 +61,8 @@ describe('removeIndex', () => {
       managers: notUsed,
       inspect: notUsed,
       replicas: notUsed,
+      verify: notUsed,
+      verification: notUsed,
       readHoldings: notUsed,
       isService: notUsed,
       routes: () => shared.routes,

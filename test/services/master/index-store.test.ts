@@ -103,4 +103,16 @@ describe('IndexStore', () => {
     );
     expect(await manifestsOf(mesh)).toEqual([JSON.stringify(theirs)]);
   });
+
+  test('pins a version to managers, and forgets the pin', async () => {
+    const store = storeOf('pins');
+    await store.add(newIndex('1.0.0'), MANIFEST);
+    expect(await store.setPins('wiki', '1.0.0', ['m2', 'm1', 'm2'])).toMatchObject({ pinnedTo: ['m1', 'm2'] });
+    expect(await store.get('wiki', '1.0.0')).toMatchObject({ pinnedTo: ['m1', 'm2'], replicas: 1 });
+    // Another change leaves it.
+    expect(await store.setReplicas('wiki', '1.0.0', 2)).toMatchObject({ pinnedTo: ['m1', 'm2'], replicas: 2 });
+    await store.setPins('wiki', '1.0.0', []);
+    expect(await store.get('wiki', '1.0.0')).not.toHaveProperty('pinnedTo');
+    await expect(store.setPins('wiki', '2.0.0', [])).rejects.toThrow('its versions are 1.0.0');
+  });
 });

@@ -48,6 +48,24 @@ describe('promotionWarnings()', () => {
 });
 
 describe('replicaWarnings()', () => {
+  test('names the managers that a version is pinned to', () => {
+    const [, record] = indexOf('1.0.0', { replicas: 2 });
+    const pinned = (...pinnedTo: string[]) => ({ ...record, pinnedTo });
+    expect(replicaWarnings(pinned('m1', 'm2'), ['m1', 'm2'])).toEqual([]);
+    expect(replicaWarnings(pinned('m1'), ['m1'])).toEqual([
+      '2 replicas are wanted, and it is pinned to 1 manager (m1); pin it to more, or ask for fewer replicas',
+    ]);
+    expect(replicaWarnings(pinned('m1', 'm2'), ['m1'])).toEqual([
+      '2 replicas are wanted, and only the manager m1 of those that it is pinned to (m1, m2) has Words@^1; ' +
+        'the others are placed when more managers can hold them',
+    ]);
+    expect(replicaWarnings(pinned('off'), [])).toEqual([
+      expect.stringContaining('it is pinned to 1 manager (off)'),
+      expect.stringMatching(/^1 replica is wanted, and no manager of those that it is pinned to \(off\) has Words/),
+      expect.stringContaining('until each shard has 1 replica, it gets no calls that name no version'),
+    ]);
+  });
+
   test('names the managers when there are too few', () => {
     const [, record] = indexOf('1.0.0', { replicas: 3, promoteAtReplicas: 1 });
     expect(replicaWarnings(record, ['m1', 'm2', 'm3'])).toEqual([]);

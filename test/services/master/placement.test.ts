@@ -20,7 +20,7 @@ const NOTHING: ShardPlaces = new Map();
 
 function indexOf(id: string, shards: number, replicas = 2, bytes = 100): IndexToPlace {
   const shardBytes = Array.from({ length: shards }, () => bytes);
-  return { id, replicas, contentService: 'Words', contentRange: '^1', shardBytes };
+  return { id, replicas, contentService: 'Words', contentRange: '^1', shardBytes, pinnedTo: new Set() };
 }
 
 function managerOf(name: string, change: Partial<ShardManager> = {}): ShardManager {
@@ -224,6 +224,54 @@ describe('Shards', () => {
   });
 });
 
+describe('Shards of a pinned index', () => {
+  const pinned = (names: readonly string[], replicas = 2): IndexToPlace => ({
+    ...indexOf('a@1', 4, replicas),
+    pinnedTo: new Set(names),
+  });
+  const managers = managersOf('m1', 'm2', 'm3', 'm4');
+
+  test('go to the named managers only, and leave the others when these serve them', () => {
+    const before = converge({ indices: [indexOf('a@1', 4)], managers }).at(-1) as ShardPlaces;
+    expect(Object.keys(shown(before))).toEqual(['m1', 'm2', 'm3', 'm4']);
+    const steps = converge({ indices: [pinned(['m2', 'm3'])], managers }, before);
+    // The first step only adds.
+    for (let at = 0; at < 4; at++)
+      expect(holdersOf(steps[1] as ShardPlaces, 'a@1', at)).toEqual(
+        expect.arrayContaining(holdersOf(before, 'a@1', at)),
+      );
+    expect(shown(steps.at(-1) as ShardPlaces)).toEqual({ m2: ['a@1: 0 1 2 3'], m3: ['a@1: 0 1 2 3'] });
+    // Without the pin they spread again.
+    const after = converge({ indices: [indexOf('a@1', 4)], managers }, steps.at(-1)).at(-1) as ShardPlaces;
+    expect(['m1', 'm2', 'm3', 'm4'].map((name) => countOf(after, name))).toEqual([2, 2, 2, 2]);
+  });
+
+  test('have no more replicas than there are named managers, and no other index waits for them', () => {
+    const indices = [pinned(['m1'], 3), indexOf('b@1', 8)];
+    const { orders, conditions } = place({ indices, managers });
+    expect(holdersOf(orders, 'a@1', 0)).toEqual(['m1']);
+    expect(conditions.get('a@1')).toEqual(['3 replicas are wanted, and it is pinned to 1 manager (m1)']);
+    const settled = converge({ indices, managers: managers.slice(0, 3) }).at(-1) as ShardPlaces;
+    const after = converge({ indices, managers }, settled).at(-1) as ShardPlaces;
+    expect(countOf(after, 'm4')).toBeGreaterThan(0);
+  });
+
+  test('stay where they are while the named managers are off or cannot serve them', () => {
+    const before = new Map([['m1', new Map([['a@1', new Set([0, 1, 2, 3])]])]]);
+    const { orders, conditions } = place({ indices: [pinned(['gone'], 1)], managers }, before);
+    expect(shown(orders)).toEqual({ m1: ['a@1: 0 1 2 3'] });
+    expect(conditions.get('a@1')).toEqual([
+      'it is pinned to 1 manager (gone), and none of them that is not drained has a copy of the content service ' +
+        'Words@^1; start one there, or change the pin',
+    ]);
+    const few = place({ indices: [pinned(['gone', 'm2'])], managers }, before);
+    expect(few.conditions.get('a@1')).toEqual([
+      '2 replicas are wanted, and 1 manager has the content service of those that it is pinned to: 2 managers (gone, m2)',
+    ]);
+    expect(holdersOf(few.orders, 'a@1', 0)).toEqual(['m1', 'm2']);
+  });
+});
+
 const anyManagers = fc
   .array(
     fc.record({
@@ -240,7 +288,15 @@ const anyManagers = fc
 
 const anyIndices = fc
   .array(
-    fc.record({ replicas: fc.integer({ min: 1, max: 4 }), shardBytes: fc.array(fc.nat(1_000), { maxLength: 12 }) }),
+    fc.record({
+      replicas: fc.integer({ min: 1, max: 4 }),
+      shardBytes: fc.array(fc.nat(1_000), { maxLength: 12 }),
+      // Some of them are not there.
+      pinnedTo: fc.oneof(
+        { weight: 3, arbitrary: fc.constant(new Set<string>()) },
+        { weight: 1, arbitrary: fc.array(fc.nat(7)).map((numbers) => new Set(numbers.map((at) => `m${at}`))) },
+      ),
+    }),
     { maxLength: 4 },
   )
   .map((indices) => indices.map((one, at) => ({ ...indexOf(`i${at}@1`, 0), ...one })));
@@ -262,13 +318,17 @@ describe('In any mesh', () => {
     fc.assert(
       fc.property(anyIndices, anyManagers, anyPlaces, (indices, managers, before) => {
         const after = converge({ indices, managers }, before).at(-1) as ShardPlaces;
-        const open = managers.filter(({ isDrained, pools }) => !isDrained && pools.length > 0);
-        const machines = new Set(open.map(({ machine, name }) => machine || name)).size;
-        for (const { id, replicas, shardBytes } of indices) {
+        const able = managers.filter(({ isDrained, pools }) => !isDrained && pools.length > 0);
+        for (const { id, shardBytes, pinnedTo, ...index } of indices) {
+          const open = able.filter(({ name }) => pinnedTo.size === 0 || pinnedTo.has(name));
+          const machines = new Set(open.map(({ machine, name }) => machine || name)).size;
+          const replicas = pinnedTo.size === 0 ? index.replicas : Math.min(index.replicas, pinnedTo.size);
           for (const at of shardBytes.keys()) {
             const holders = holdersOf(after, id, at);
             const good = open.filter(({ name }) => holders.includes(name));
             expect(good.length).toBe(Math.min(replicas, open.length));
+            // With all its replicas on managers that may hold it, no other one has it.
+            if (good.length === replicas) expect(holders.length).toBe(replicas);
             const used = new Set(good.map(({ machine, name }) => machine || name)).size;
             if (machines >= replicas && before.size === 0) expect(used).toBe(replicas);
           }
@@ -298,7 +358,8 @@ describe('In any mesh', () => {
         );
         const { orders } = place({ indices, managers, ordered, serving, onDisk: ordered });
         const names = new Set(managers.map(({ name }) => name));
-        for (const { id, replicas, shardBytes } of indices) {
+        for (const { id, shardBytes, pinnedTo, ...index } of indices) {
+          const replicas = pinnedTo.size === 0 ? index.replicas : Math.min(index.replicas, pinnedTo.size);
           for (const at of shardBytes.keys()) {
             const served = holdersOf(serving, id, at).filter((name) => names.has(name));
             const still = served.filter((name) => orders.get(name)?.get(id)?.has(at));

@@ -24,6 +24,8 @@ function start() {
       roll: noAction,
       restart: noAction,
       replicas: () => [],
+      verify: () => [],
+      verification: () => [],
       inspect: () => Promise.reject(new Error('not used')),
       holdings: noAction,
     },

@@ -114,6 +114,9 @@ module Katamari
     end
 
     def log(call, thrown)
+      # Such as no_pool of a call to another service: its message says all.
+      return Katamari.logger.warn("#{name}.#{call.method_name} failed: #{thrown.code}: #{Service.text_of(thrown)}") if thrown.is_a?(Error)
+
       stack = Wire.utf8(thrown.full_message(highlight: false).chomp)
       Katamari.logger.error("#{name}.#{call.method_name} raised an exception that its IDL does not declare: #{stack}")
     end

@@ -79,7 +79,9 @@ final class Service<H> {
     } catch (Throwable error) {
       if (error instanceof VirtualMachineError && !(error instanceof StackOverflowError))
         CallContext.current().retireAfterReply();
-      if (error instanceof KatamariException) Log.warning(label + " failed: " + error.getMessage());
+      // Such as no_pool of a call to another service: its message says all.
+      if (error instanceof KatamariException refused)
+        Log.warning(label + " failed: " + refused.code() + ": " + refused.getMessage());
       else Log.error(label + " failed", error);
       String message = error.getMessage();
       boolean hasMessage = message != null && !message.isEmpty();
