@@ -47,3 +47,20 @@ export async function addIndex(
   await client.put(`${keys.manifests}${manifestHash(manifest)}`, manifest);
   await client.put(`${keys.indices}${record.name}/${version}`, JSON.stringify(record));
 }
+
+/** The record of a version of `wiki` before its source was listed. */
+export function newIndex(version: string): Omit<IndexRecord, 'manifest' | 'shards' | 'bytes'> {
+  return {
+    name: 'wiki',
+    version,
+    source: 'file:///srv/wiki',
+    contentService: 'Words',
+    contentRange: '',
+    replicas: 1,
+    promoteAtReplicas: 1,
+    by: 'the test',
+    atMs: 0,
+    readyAtMs: 0,
+    promotedAtMs: 0,
+  };
+}

@@ -9,7 +9,7 @@ import { Scatter } from '../../../services/gather/scatter.ts';
 import { ShardServer, type ServedIndex } from '../../../services/gather/shard-map.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { Random } from '../../kit/tools/random.ts';
-import { ONE, toolsOf, TOTAL, WORDS } from './gather-tools.ts';
+import { ONE, toolsOf, TOTAL, wordsOffer } from './gather-tools.ts';
 
 const ARGS = new Uint8Array([0]);
 const SEED = 20261130;
@@ -65,23 +65,13 @@ class Simulation {
   }
 
   #server(at: number): ShardServer {
-    const details = { service: 'Words', version: '1.0.0', roles: [], tags: [], more: {} };
     const manager = `m${at}`;
-    return new ShardServer(manager, {
-      id: manager,
-      manager,
-      details,
-      interface: WORDS,
-      isReachable: true,
-      queued: 0,
-      alive: 4,
-      free: 4,
-      send: (_, sink) => {
-        this.requests[at as 0 | 1]++;
-        const ms = (this.meanMs[at] as number) * (0.5 + this.random.next());
-        this.clock.after(ms, () => sink.reply({ isException: false, body: ONE, context: NO_REPLY_CONTEXT }));
-      },
+    const offer = wordsOffer(manager, (_, sink) => {
+      this.requests[at as 0 | 1]++;
+      const ms = (this.meanMs[at] as number) * (0.5 + this.random.next());
+      this.clock.after(ms, () => sink.reply({ isException: false, body: ONE, context: NO_REPLY_CONTEXT }));
     });
+    return new ShardServer(manager, offer);
   }
 }
 

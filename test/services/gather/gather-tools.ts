@@ -10,6 +10,7 @@ import { RequestLatencies } from '../../../services/gather/latencies.ts';
 import { ReplicaWaits } from '../../../services/gather/replica-waits.ts';
 import type { GatherTools } from '../../../services/gather/gather-tools.ts';
 import { StatisticsCache } from '../../../services/gather/statistics-cache.ts';
+import type { Offer } from '../../../services/mesh/mod.ts';
 import type { ManualClock } from '../../kit/tools/manual-clock.ts';
 
 const IDL = `service Words {
@@ -33,4 +34,11 @@ export function toolsOf(clock: ManualClock): GatherTools {
     replicaWaits: new ReplicaWaits(clock),
     counts: new GatherCounts(),
   };
+}
+
+/** The pool of the content service on a manager, with four free copies. */
+export function wordsOffer(manager: string, send: Offer['send'] = () => undefined): Offer {
+  const details = { service: 'Words', version: '1.0.0', roles: [], tags: [], more: {} };
+  const copies = { isReachable: true, queued: 0, alive: 4, free: 4 };
+  return { id: manager, manager, details, interface: WORDS, ...copies, send };
 }

@@ -4,27 +4,11 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { planRequests } from '../../../services/gather/plan.ts';
 import { ShardMap, type ShardServer } from '../../../services/gather/shard-map.ts';
-import type { Offer } from '../../../services/mesh/mod.ts';
-import { WORDS } from './gather-tools.ts';
+import { wordsOffer } from './gather-tools.ts';
 
 const SHARDS = 8;
 const KEYS = Array.from({ length: 500 }, (_, n) => `user-${n}`);
 const INDEX = 'wiki@1.0.0';
-
-function offerOf(manager: string): Offer {
-  const details = { service: 'Words', version: '1.0.0', roles: [], tags: [], more: {} };
-  return {
-    id: manager,
-    manager,
-    details,
-    interface: WORDS,
-    isReachable: true,
-    queued: 0,
-    alive: 4,
-    free: 4,
-    send: () => undefined,
-  };
-}
 
 /** The manager of each shard for each key, as text; all managers hold all shards. */
 function chosenFor(managers: readonly string[]): Map<string, string> {
@@ -35,7 +19,7 @@ function chosenFor(managers: readonly string[]): Map<string, string> {
   const holding = { indexVersion: INDEX, manifest: 'm', serviceName: 'Words', serviceVersion: '1.0.0' };
   for (const manager of managers)
     map.setHoldings(manager, { holdings: [{ ...holding, places: `0-${SHARDS - 1}` }], failed: [] });
-  map.setOffers(managers.map(offerOf));
+  map.setOffers(managers.map((manager) => wordsOffer(manager)));
   const index = map.get(INDEX);
   if (index === undefined) throw new Error('the index is not known');
   const chosen = new Map<string, string>();

@@ -3,27 +3,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
 import { IndexStore } from '../../../services/master/index-store.ts';
-import { EventLog, keysOf, type IndexRecord, type ManifestRecord } from '../../../services/mesh/mod.ts';
+import { EventLog, keysOf, type ManifestRecord } from '../../../services/mesh/mod.ts';
 import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { newIndex } from '../../kit/mesh/index-source.ts';
 
 const BUSY_MS = 60_000;
 const MANIFEST: ManifestRecord = { shards: [{ name: 'a', bytes: 1, digest: 'd' }] };
-
-function newIndex(version: string): Omit<IndexRecord, 'manifest' | 'shards' | 'bytes'> {
-  return {
-    name: 'wiki',
-    version,
-    source: 'file:///srv/wiki',
-    contentService: 'Words',
-    contentRange: '',
-    replicas: 1,
-    promoteAtReplicas: 1,
-    by: 'the test',
-    atMs: 0,
-    readyAtMs: 0,
-    promotedAtMs: 0,
-  };
-}
 
 type Steps = [readonly { readonly key: string }[]];
 

@@ -6,30 +6,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
 import { IndexStore } from '../../../services/master/index-store.ts';
 import { ManifestStore } from '../../../services/master/manifest-store.ts';
-import { EventLog, keysOf, manifestHash, type IndexRecord, type ManifestRecord } from '../../../services/mesh/mod.ts';
+import { EventLog, keysOf, manifestHash, type ManifestRecord } from '../../../services/mesh/mod.ts';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { newIndex } from '../../kit/mesh/index-source.ts';
 
 const BUSY_MS = 60_000;
 const MANIFEST: ManifestRecord = { shards: [{ name: 'a', bytes: 1, digest: 'd' }] };
 const TEXT = JSON.stringify(MANIFEST);
 const HASH = manifestHash(TEXT);
 const RUNS = { embedded: 100, real: 30 };
-
-function newIndex(version: string): Omit<IndexRecord, 'manifest' | 'shards' | 'bytes'> {
-  return {
-    name: 'wiki',
-    version,
-    source: 'file:///srv/wiki',
-    contentService: 'Words',
-    contentRange: '',
-    replicas: 1,
-    promoteAtReplicas: 1,
-    by: 'the test',
-    atMs: 0,
-    readyAtMs: 0,
-    promotedAtMs: 0,
-  };
-}
 
 /** Runs several programs whose requests to Consul are made one at a time, in the order of a schedule. */
 class Turns {
