@@ -53,6 +53,7 @@ class Fixture {
     const actions = {
       store: { list: () => (this.isConsulAway ? consul() : Promise.resolve([...records.values()])) },
       manifest: () => Promise.resolve(MANIFEST),
+      managers: () => new Map(),
       replicas: () => {
         this.asked++;
         return Promise.resolve(new Map(this.managers));
