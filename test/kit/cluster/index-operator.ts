@@ -4,7 +4,7 @@
 import { jsonRpc, type JsonRpcAnswer } from '../mesh/mesh.ts';
 import { until } from '../tools/wait.ts';
 import type { Cluster } from './cluster.ts';
-import { servedOf } from './index-view.ts';
+import { indexKeys, servedOf } from './index-view.ts';
 
 export interface AddedVersion {
   /** URL of the folder of shards. */
@@ -44,8 +44,16 @@ export class IndexOperator {
     );
   }
 
+  /** Adds a version. If the call times out on a busy machine, its work continues, and this waits for the end of it. */
   async add(version: string, added: AddedVersion): Promise<void> {
-    await this.#do('KatamariIndices.addIndex', { index: { name: this.#name, version, ...added } });
+    const method = 'KatamariIndices.addIndex';
+    const index = { name: this.#name, version, ...added };
+    const { error } = await this.ask(method, { token: this.#cluster.adminToken, index });
+    if (error === undefined) return;
+    if (error.data?.['code'] !== 'timeout') throw new Error(`${method}: ${error.message}`);
+    await until(`${this.#name}@${version} to be added`, async () =>
+      (await indexKeys(this.#cluster)).some((key) => key.endsWith(`indices/${this.#name}/${version}`)),
+    );
   }
 
   async remove(version: string): Promise<void> {
