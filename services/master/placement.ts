@@ -282,7 +282,7 @@ class ShardPlacer {
         const own = holders.get(index.id)?.[place] as Holder[];
         const bytes = index.shardBytes[place] as number;
         const gain = loadOf(from) - (to.bytes + bytes) / to.manager.capacity;
-        // `from` must stay fuller than `to`, or the next pass would undo the move.
+        // `from` must not become emptier than `to`, or the next pass would undo the move.
         if (gain < bytes / from.manager.capacity || own.length > index.replicas || own.includes(to)) continue;
         if (own.some((bin) => bin !== from && bin.machine === to.machine)) continue;
         if (to.freeBytes < bytes || this.#input.isAvoided(to.manager.name, index.id, place)) continue;

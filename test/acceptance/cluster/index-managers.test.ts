@@ -171,7 +171,7 @@ describe('A manager', () => {
         () => `three managers with even shares, seen ${JSON.stringify(places)}`,
         async () => {
           places = await wiki.untilReplicas(VERSION, SHARDS, 2);
-          // The last shard stays where it is when a move of it would turn the difference around.
+          // Shards differ in size: the last one stays where it is when its move would turn the difference around.
           return (places['manager-3']?.length ?? 0) >= Math.floor((SHARDS * 2) / 3) - 1;
         },
         120_000,
