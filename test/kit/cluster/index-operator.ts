@@ -178,7 +178,8 @@ export function isTimeout(error: JsonRpcAnswer['error']): boolean {
 
 /** '' without an error. */
 export function whyOf(error: JsonRpcAnswer['error']): string {
-  return String(error?.data?.['why'] ?? error?.message ?? '');
+  const why = error?.data?.['why'];
+  return typeof why === 'string' ? why : (error?.message ?? '');
 }
 
 /** `0-2,5` as numbers. */
