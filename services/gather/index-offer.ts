@@ -79,7 +79,7 @@ export class IndexOffer implements Offer {
   #indexFor({ args, identity }: Call, method: Method): ServedIndex {
     const { map, offerOf, mayCall } = this.#options;
     const named = shardOfCursor(method, args) ?? shardsOfDocuments(method, args)[0];
-    const id = named === undefined ? this.id : named.slice(0, named.indexOf('/'));
+    const id = named === undefined ? this.id : (named.split('/', 1)[0] as string);
     const offer = id === this.id ? this : offerOf(id);
     const isAllowed =
       offer === this ||

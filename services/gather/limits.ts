@@ -31,6 +31,8 @@ export const NEWCOMER_REQUESTS_MAX = 4;
 /** Hits that a search may ask for, and those of all its requests together. */
 export const COUNT_MAX = 10_000;
 export const HITS_MAX = 200_000;
+/** Documents that a call may name. */
+export const DOCUMENTS_MAX = 10_000;
 /** Terms of a query. */
 export const TERMS_MAX = 1_024;
 /** Bytes of the arguments of all requests of one call together. */
