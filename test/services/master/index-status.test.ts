@@ -13,7 +13,7 @@ function stateOf(change: Partial<IndexRecord>, ...serving: readonly string[]): s
   const [id, record] = indexOf('1.0.0', { shards: 2, replicas: 2, ...change });
   const replicas = serving.map((names, at): [string, ReplicaFacts[]] => [
     `m${at}`,
-    [...names].map((name) => {
+    Array.from(names, (name) => {
       const facts = { bytes: 10, bytesDone: 10, entries: 1, why: '', tries: 0, nextTryInMs: 0 };
       return { shard: `${id}/${name}`, state: 'serving', ...facts };
     }),
