@@ -154,7 +154,8 @@ export class IndexOperator {
       `${method} of ${this.#name} to be done`,
       async () => {
         const { error } = await this.ask(method, { token: this.#cluster.adminToken, ...params });
-        if (error === undefined || (hasTimedOut && error.data?.['code'] === done)) return true;
+        if (error === undefined) return true;
+        if (hasTimedOut && done !== undefined && error.data?.['code'] === done) return true;
         if (!isTimeout(error)) throw new Error(`${method}: ${whyOf(error)}`);
         hasTimedOut = true;
         return false;
