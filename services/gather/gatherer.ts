@@ -130,7 +130,8 @@ export class Gatherer {
       const common = { service: name, version, roles: [], queueMax: WAITING_MAX };
       if (readyAtMs > 0) return { ...common, failure: '' };
       const served = this.#map.servedCount(id);
-      const failure = `${id} is being loaded: ${served} of ${shards} shards are served`;
+      // When all are served, the leader records it in a moment, and calls wait for that.
+      const failure = served >= shards ? '' : `${id} is being loaded: ${served} of ${shards} shards are served`;
       return { ...common, failure, isLoading: true };
     });
   }

@@ -2,7 +2,7 @@
 // before anything is written: the name, the source as a manager sees it, the managers that could serve it.
 
 import { valid } from 'semver';
-import { clipText } from '../../core/mod.ts';
+import { clipText, KatamariError } from '../../core/mod.ts';
 import { INDEX_NAME, indexIdOf, manifestHash, type IndexRecord, type Route, type SourceFacts } from '../mesh/mod.ts';
 import type { AdminMethod, TokenArgs } from './admin-guard.ts';
 import type { IndexActions } from './index-actions.ts';
@@ -247,11 +247,27 @@ class IndexAdmin {
     return { status: await this.#reports.one(record), warnings };
   }
 
-  /** Lists a source on a manager that has the content service. @throws KatamariError */
+  /**
+   * Lists a source on a manager that has the content service. If the link to a manager is down, it asks the next one,
+   * and all of them again for a few seconds.
+   * @throws KatamariError
+   */
   async #inspect(source: string, content: ContentChoice): Promise<{ manager: string; facts: SourceFacts }> {
-    const [manager] = this.#able(content);
-    if (manager === undefined) throw noContentService(content, this.#actions.managers());
-    return { manager, facts: await this.#actions.inspect(manager, source) };
+    const { clock, inspect } = this.#actions;
+    const endMs = clock.nowMs() + UNREACHABLE_MS;
+    for (;;) {
+      let unreachable: unknown = noContentService(content, this.#actions.managers());
+      for (const manager of this.#able(content)) {
+        try {
+          return { manager, facts: await inspect(manager, source) };
+        } catch (error) {
+          if (!isUnreachable(error)) throw error;
+          unreachable = error;
+        }
+      }
+      if (!isUnreachable(unreachable) || clock.nowMs() >= endMs) throw unreachable;
+      await new Promise<void>((resolve) => clock.after(TRY_AGAIN_MS, resolve));
+    }
   }
 
   /** Names of the managers with a living copy of the content service. */
@@ -305,6 +321,11 @@ class IndexAdmin {
   }
 }
 
+/** Whether a manager did not get a call, or went away with it. Another one may answer. */
+function isUnreachable(error: unknown): boolean {
+  return error instanceof KatamariError && (error.code === 'resource_failed' || error.code === 'draining');
+}
+
 function bytesOf({ shards }: Pick<SourceFacts, 'shards'>): number {
   return shards.reduce((sum, { bytes }) => sum + bytes, 0);
 }
@@ -315,6 +336,9 @@ function withoutVersion({ weights }: Route, version: string): Route | undefined 
   return { weights: Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version)) };
 }
 
+/** A manager is out of reach for so long after its start, or while its machine is busy. */
+const UNREACHABLE_MS = 5_000;
+const TRY_AGAIN_MS = 250;
 /** Default number of replicas. */
 const REPLICAS_USUAL = 2;
 /** Characters of a wrong name in a message. */

@@ -56,6 +56,7 @@ export async function recordProgress(
   return outcome;
 }
 
-function isToBePromoted({ promoteAtReplicas, promotedAtMs }: IndexRecord, fewest: number): boolean {
+/** Whether a version has the replicas for its promotion, which is not recorded yet. */
+export function isToBePromoted({ promoteAtReplicas, promotedAtMs }: IndexRecord, fewest: number): boolean {
   return promotedAtMs === 0 && promoteAtReplicas > 0 && fewest >= promoteAtReplicas;
 }

@@ -1,6 +1,7 @@
 // The state of an index version, from its record, its manifest, and what the managers say about its shards.
 
 import { indexIdOf, type IndexRecord, type ManifestRecord, type ReplicaFacts } from '../mesh/mod.ts';
+import { isToBePromoted } from './index-progress.ts';
 
 export interface IndexFacts {
   readonly record: IndexRecord;
@@ -74,6 +75,7 @@ export function indexStatus(
   const shards = (manifest?.shards ?? []).map((shard) => ({ ...shard, own: byShard.get(shard.name) ?? [] }));
   const serving = shards.map(({ own }) => own.filter(({ state }) => state === 'serving').length);
   const served = serving.filter((count) => count > 0).length;
+  const fewest = serving.length === 0 ? 0 : Math.min(...serving);
   const wanted = shards.flatMap(({ own }) => own.filter(({ state }) => state !== 'leaving'));
   const failing = wanted.filter(({ why }) => why !== '');
   const { contentService, contentRange, readyAtMs, atMs } = record;
@@ -83,11 +85,11 @@ export function indexStatus(
     source: record.source,
     contentService: contentRange === '' ? contentService : `${contentService}@${contentRange}`,
     replicas: record.replicas,
-    replicasServed: serving.length === 0 ? 0 : Math.min(...serving),
+    replicasServed: fewest,
     holders,
     pinnedTo: record.pinnedTo ?? [],
     promoteAtReplicas: record.promoteAtReplicas,
-    state: stateOf(record, served, serving),
+    state: stateOf(record, served, fewest),
     conditions: [
       ...conditions,
       ...failing
@@ -128,9 +130,11 @@ export function indexStatus(
   };
 }
 
-function stateOf({ readyAtMs, replicas, shards }: IndexRecord, served: number, serving: readonly number[]): number {
-  if (served < shards) return readyAtMs === 0 ? INDEX_STATE.loading : INDEX_STATE.incomplete;
-  return serving.every((count) => count >= replicas) ? INDEX_STATE.complete : INDEX_STATE.degraded;
+/** A version is loading until the leader has recorded that all its shards are served, since callers wait for that. */
+function stateOf(record: IndexRecord, served: number, fewest: number): number {
+  if (record.readyAtMs === 0) return INDEX_STATE.loading;
+  if (served < record.shards) return INDEX_STATE.incomplete;
+  return fewest < record.replicas || isToBePromoted(record, fewest) ? INDEX_STATE.degraded : INDEX_STATE.complete;
 }
 
 const FAILURES_SHOWN_MAX = 20;

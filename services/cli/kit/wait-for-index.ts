@@ -49,8 +49,8 @@ export async function waitForIndex(
 }
 
 /** Whether it lacks only managers. More may join, which nobody waits for. */
-function hasAllThatFit({ served, shards, replicasServed, holders }: IndexSummary): boolean {
-  return served === shards && holders > 0 && replicasServed >= holders;
+function hasAllThatFit({ state, served, shards, replicasServed, holders }: IndexSummary): boolean {
+  return state !== 'LOADING' && served === shards && holders > 0 && replicasServed >= holders;
 }
 
 function progressLine({ name, version, state, served, shards, bytesDone, bytesWanted }: IndexSummary): string {

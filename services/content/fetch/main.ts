@@ -1,7 +1,7 @@
 // The process that fetches and verifies shards, one at a time, or lists a source. Copying and hashing must not block
-// the event loop that routes calls, so it is a process of its own, at a lower priority. It exits when its manager does.
+// the event loop that routes calls, so it is a process of its own, whose manager lowers its priority. It exits when its
+// manager does.
 
-import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { whySourceRefused } from '../allowed-sources.ts';
 import { ByteRate } from './byte-rate.ts';
@@ -13,7 +13,6 @@ import { SourceError } from './shard-source.ts';
 import { sourceFor } from './sources/choose.ts';
 
 const REPORT_EVERY_MS = 200;
-const NICE = 10;
 /** Enough for a listing of millions of names. Files are read in chunks. */
 const MEMORY_BYTES_MAX = 1024 * 1024 * 1024;
 const MEMORY_EVERY_MS = 250;
@@ -56,7 +55,6 @@ async function run(job: SourceJob | VerifyJob): Promise<void> {
   await report({ isReady: true });
 }
 
-setPriority(NICE);
 // The modes of the files of shards do not depend on the umask of the manager.
 process.umask(0o022);
 setInterval(() => {
