@@ -208,7 +208,8 @@ function checkOptions({ inputs, output, shards, tokenizer }: BuildShardsOptions)
   let bytes = 0;
   for (const file of inputs) {
     const facts = statSync(file, { throwIfNoEntry: false });
-    if (facts?.isFile() !== true) throw new BuildError(`${file} ${facts === undefined ? 'does not exist' : 'is no file'}`);
+    if (facts?.isFile() !== true)
+      throw new BuildError(`${file} ${facts === undefined ? 'does not exist' : 'is no file'}`);
     formatOf(file);
     bytes += facts.size;
   }

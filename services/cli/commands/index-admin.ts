@@ -126,11 +126,17 @@ export async function runIndexPromote(
   return EXIT.done;
 }
 
-export async function runIndexRemove(context: CliContext, index: string, options: ClientOptions): Promise<ExitCode> {
+export async function runIndexRemove(
+  context: CliContext,
+  index: string,
+  options: IndexChangeOptions,
+): Promise<ExitCode> {
   const { name, version } = exactIndex(index);
   await new IndexClient(connect(context, options)).remove(name, version);
   context.terminal.write(
-    `${index} is removed. Managers finish its calls, and keep its files for an hour or until they need the space.\n`,
+    options.json === true
+      ? `${JSON.stringify({ name, version })}\n`
+      : `${index} is removed. Managers finish its calls, and keep its files for an hour or until they need the space.\n`,
   );
   return EXIT.done;
 }
@@ -174,7 +180,7 @@ function writeWarnings(terminal: Terminal, warnings: readonly string[]): void {
 
 function countOf(text: string, what: string): number {
   if (/^\d{1,4}$/.test(text)) return Number(text);
-  throw new ExitError(EXIT.usage, `${what}: found ${JSON.stringify(text)}, expected a whole number`);
+  throw new ExitError(EXIT.usage, `${what}: found ${JSON.stringify(text)}, expected 1 to 1000`);
 }
 
 function replicasText({ replicas }: IndexSummary): string {
