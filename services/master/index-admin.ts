@@ -2,6 +2,7 @@
 // before anything is written: the name, the source as a manager sees it, the managers that could serve it.
 
 import { valid } from 'semver';
+import { KatamariError } from '../../core/mod.ts';
 import { INDEX_NAME, indexIdOf, manifestHash, type IndexRecord, type Route, type SourceFacts } from '../mesh/mod.ts';
 import type { AdminMethod, TokenArgs } from './admin-guard.ts';
 import type { IndexActions } from './index-actions.ts';
@@ -246,7 +247,13 @@ class IndexAdmin {
   async #inspect(source: string, content: ContentChoice): Promise<{ manager: string; facts: SourceFacts }> {
     const [manager] = this.#able(content);
     if (manager === undefined) throw noContentService(content, this.#actions.managers());
-    return { manager, facts: await this.#actions.inspect(manager, source) };
+    try {
+      return { manager, facts: await this.#actions.inspect(manager, source) };
+    } catch (error) {
+      if (!(error instanceof KatamariError) || error.code !== 'bad_request') throw error;
+      // A path on another machine, and the settings of another manager, are what is wrong most often.
+      throw new KatamariError('bad_request', `The manager ${manager} cannot list the source: ${error.message}`);
+    }
   }
 
   /** Names of the managers with a living copy of the content service. */

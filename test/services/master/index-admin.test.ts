@@ -1,6 +1,8 @@
-// The route of an index when a version is removed, while another admin changes the same route.
+// What is said of a source that cannot be listed; and the route of an index when a version is removed, while another
+// admin changes the same route.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { KatamariError } from '../../../core/mod.ts';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
 import type { IndexActions } from '../../../services/master/index-actions.ts';
 import { indexMethods } from '../../../services/master/index-admin.ts';
@@ -9,7 +11,36 @@ import { EventLog, keysOf, Reachability, SharedState } from '../../../services/m
 import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 import { withRival } from '../../kit/consul/rival-writer.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
-import { indexOf } from './index-records.ts';
+import { indexOf, managerOf } from './index-records.ts';
+
+describe('inspectSource', () => {
+  const inspect = async (contentService: string, failure: Error): Promise<unknown> => {
+    const actions = {
+      managers: () => new Map([managerOf('m1')]),
+      inspect: () => Promise.reject(failure),
+    } as Partial<IndexActions> as IndexActions;
+    const act = indexMethods(actions)['inspectSource']?.act as (args: unknown) => Promise<unknown>;
+    return await act({ source: 'file:///srv/wiki', contentService }).catch((error: unknown) => error);
+  };
+
+  test('names the manager that cannot list the source', async () => {
+    const failure = new KatamariError('bad_request', '/srv/wiki does not exist');
+    expect(await inspect('Words', failure)).toMatchObject({
+      code: 'bad_request',
+      message: 'The manager m1 cannot list the source: /srv/wiki does not exist',
+    });
+    const late = new KatamariError('timeout', 'Manager m1 did not answer in time');
+    expect(await inspect('Words', late)).toBe(late);
+  });
+
+  test('names the services that are here when the content service is not', async () => {
+    expect(await inspect('Wrods', new Error('not asked'))).toMatchObject({
+      fields: {
+        why: 'No manager has a copy of the content service Wrods; deploy it first, or name one of the services here: Words',
+      },
+    });
+  });
+});
 
 describe('removeIndex', () => {
   let consul: TestConsul;
