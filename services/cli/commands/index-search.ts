@@ -122,7 +122,8 @@ function describe(terminal: Terminal, found: FoundJson, query: string, version: 
     ...Object.entries(fields).map(([name, values]) => fieldLine(terminal, name, values, words)),
   ]);
   const isWhole = coverage.complete === coverage.shards;
-  const shards = isWhole ? `${coverage.shards} shards` : `only ${coverage.complete} of ${coverage.shards} shards`;
+  const noun = coverage.shards === 1 ? 'shard' : 'shards';
+  const shards = `${isWhole ? '' : `only ${coverage.complete} of `}${coverage.shards} ${noun}`;
   return [
     ...lines,
     ...(lines.length === 0 ? [] : ['']),
