@@ -42,7 +42,13 @@ export async function runIndexAdd(
   const waitMs = readWait(options.wait ?? false);
   const asked = await readIndex(context, index, source, options);
   const client = new IndexClient(connect(context, options));
+  let left = `Stopped. ${index} may have been added: katamari index status ${index} shows it.`;
+  context.onStopSignal(() => {
+    terminal.writeError(`${left}\n`);
+    context.exitNow(EXIT.failed);
+  });
   const { status, isNew, warnings } = await client.add(asked);
+  left = `Stopped waiting. The mesh goes on with ${index}: katamari index status ${index} shows how far it is.`;
   writeWarnings(terminal, warnings);
   if (options.json !== true) {
     const size = `${status.shards} ${status.shards === 1 ? 'shard' : 'shards'}, ${describeSize(status.bytes)}`;

@@ -1,9 +1,13 @@
-// `katamari index check`, `status` and `remove`: what they print of an answer of the mesh.
+// `katamari index add`, `check`, `status` and `remove`: what they print of an answer of the mesh.
 
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { IndexSummary } from '../../../../services/cli/kit/index-client.ts';
+import { startKatamari } from '../../../kit/tools/run.ts';
 import { runInside } from '../run-inside.ts';
 import { startRpcServer, type RpcServer } from '../rpc-server.ts';
+
+/** A process starts slowly while all tests run. */
+const BUSY_MS = 60_000;
 
 let server: RpcServer | undefined;
 afterEach(async () => {
@@ -64,6 +68,27 @@ describe('katamari index', () => {
     const { code, stdout } = await run(['remove', 'wiki@1.0.0', '--json'], null);
     expect([code, JSON.parse(stdout)]).toEqual([0, { name: 'wiki', version: '1.0.0' }]);
   });
+
+  test(
+    'add says on Ctrl-C that the mesh goes on',
+    async () => {
+      const loading = { ...DEGRADED, state: 'LOADING', served: 0, bytesDone: 0 };
+      server = await startRpcServer(({ method }) => ({
+        result: method === 'addIndex' ? { status: loading, isNew: true, warnings: [] } : [loading],
+      }));
+      const args = ['index', 'add', 'wiki@1.0.0', 'file:/srv/wiki', '--service', 'TextSearch', '--wait', '1m'];
+      const running = startKatamari([...args, '--mesh', server.url, '--token', 'x'], {});
+      onTestFinished(() => void (running.child.exitCode ?? running.child.kill('SIGKILL')));
+      await running.says(/Added wiki@1.0.0[^]*loading/);
+      running.signal('SIGINT');
+      const { code, stderr } = await running.ended;
+      expect([code, stderr]).toEqual([
+        1,
+        'Stopped waiting. The mesh goes on with wiki@1.0.0: katamari index status wiki@1.0.0 shows how far it is.\n',
+      ]);
+    },
+    BUSY_MS,
+  );
 
   test('replicate and add say how many replicas there can be', async () => {
     for (const args of [
