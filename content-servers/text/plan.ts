@@ -22,6 +22,8 @@ export interface QueryPlan {
   readonly terms: readonly ScoringTerm[];
   /** The same as sets of documents; undefined when the query has a phrase or a prefix. */
   readonly sets: SetTree<ScoringTerm> | undefined;
+  /** Whether the documents with any of the terms match, and no others. */
+  readonly isAnyTerm: boolean;
 }
 
 export interface PlanRequest {
@@ -36,7 +38,8 @@ export function planQuery({ query, filter }: PlanRequest, analyzer: Analyzer, fi
   const found = planner.expressionOf(query, true);
   if (found === undefined) throw badQuery('the query has no letter or digit to search', 0);
   const sets = planner.setsOf(query);
-  if (filter === undefined) return { expression: found, terms: planner.terms, sets };
+  if (filter === undefined)
+    return { expression: found, terms: planner.terms, sets, isAnyTerm: sets !== undefined && isUnion(sets) };
   const kept = inFilter(() => planner.expressionOf(filter, false));
   if (kept === undefined) throw badQuery('in the filter: it has no letter or digit to search', 0);
   const keptSets = planner.setsOf(filter);
@@ -45,7 +48,12 @@ export function planQuery({ query, filter }: PlanRequest, analyzer: Analyzer, fi
     expression: `(${found}) AND (${kept})`,
     terms: planner.terms,
     sets: isSets ? { kind: 'both', all: [sets, keptSets], none: [] } : undefined,
+    isAnyTerm: false,
   };
+}
+
+function isUnion(tree: SetTree<ScoringTerm>): boolean {
+  return tree.kind === 'leaf' || (tree.kind === 'either' && tree.any.every(isUnion));
 }
 
 class Planner {

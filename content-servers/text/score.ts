@@ -54,6 +54,11 @@ export class Scorer {
     return new Scorer(shard, averageLength > 0 ? averageLength : 1, terms);
   }
 
+  /** Whether the documents with a score above 0 are those with a term. In billions of documents a weight may be 0. */
+  get scoresTellMatches(): boolean {
+    return this.terms.every(({ idf }) => idf > 0);
+  }
+
   /** Adds the scores of all documents with a term to `scores`, which holds 0 for each place. */
   addTo(scores: Float64Array): void {
     const { lengths } = this.#shard;

@@ -135,6 +135,10 @@ class ShardSearch {
       return;
     }
     this.#columns.set(name, columns);
+    if (plan.isAnyTerm && sort.length === 0 && scorer?.scoresTellMatches === true) {
+      this.#takeScored(name, shard, scorer);
+      return;
+    }
     const { places, looked } = matchesOf(shard, plan, this.#end);
     this.#total += places.length;
     const scores = scratch(shard.documents);
@@ -177,6 +181,25 @@ class ShardSearch {
       },
       cursor: count > 0 && last !== undefined && this.#top.hasMore() ? cursorBehind(last) : '',
     };
+  }
+
+  /** Takes all documents with a term, without a list of them. */
+  #takeScored(name: string, shard: TextShard, scorer: Scorer): void {
+    const scores = scratch(shard.documents);
+    scorer.addTo(scores);
+    for (const { postings } of scorer.terms) {
+      const { places } = postings;
+      for (let i = 0; i < places.length; i++) {
+        const place = places[i] as number;
+        const score = scores[place] as number;
+        // It was taken with an earlier term.
+        if (score === 0) continue;
+        scores[place] = 0;
+        this.#total++;
+        if (!this.#top.isTooLow(score))
+          this.#top.add({ shard: name, document: shard.ids[place] as number, score, values: NO_VALUES });
+      }
+    }
   }
 
   #addScored(shard: string, { ids }: TextShard, places: Uint32Array, scores: Float64Array): void {

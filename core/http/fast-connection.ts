@@ -208,6 +208,11 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
     let at = 0;
     this.declaredBytes = 0;
     while (at < bytes.length && this.state === 'open' && !this.isPaused) {
+      // An empty line after a request begins no other one, so the idle timeout applies and not `requestMs`.
+      if (this.#head !== NOTHING && isLineEnd(bytes[at])) {
+        at++;
+        continue;
+      }
       const bodyAt = this.#readHead(bytes, at);
       if (bodyAt === MORE) break;
       if (bodyAt === NOT_ORDINARY) {
@@ -342,6 +347,10 @@ function printable(text: string): string {
   return text;
 }
 
+function isLineEnd(byte: number | undefined): boolean {
+  return byte === CARRIAGE_RETURN || byte === LINE_FEED;
+}
+
 function unready(): void {}
 
 /** Created once, so that closing a connection does not allocate an error. */
@@ -355,6 +364,8 @@ const NOT_ORDINARY = -2;
 const UNREAD_BYTES_MAX = 65_536;
 /** `H` */
 const RESPONSE_START = 0x48;
+const CARRIAGE_RETURN = 0x0d;
+const LINE_FEED = 0x0a;
 const STATUS_LINE_OK = 'HTTP/1.1 200 OK\r\n';
 const FIRST_PRINTABLE = 0x20;
 const LAST_PRINTABLE = 0x7e;

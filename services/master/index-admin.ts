@@ -243,16 +243,26 @@ class IndexAdmin {
     return { status: await this.#reports.one(record), warnings };
   }
 
-  /** Lists a source on a manager that has the content service. @throws KatamariError */
+  /**
+   * Lists a source on a manager that has the content service. If the link to a manager is down, it asks the next one,
+   * and all of them again for a few seconds.
+   * @throws KatamariError
+   */
   async #inspect(source: string, content: ContentChoice): Promise<{ manager: string; facts: SourceFacts }> {
-    const [manager] = this.#able(content);
-    if (manager === undefined) throw noContentService(content, this.#actions.managers());
-    try {
-      return { manager, facts: await this.#actions.inspect(manager, source) };
-    } catch (error) {
-      if (!(error instanceof KatamariError) || error.code !== 'bad_request') throw error;
-      // A path on another machine, and the settings of another manager, are what is wrong most often.
-      throw new KatamariError('bad_request', `The manager ${manager} cannot list the source: ${error.message}`);
+    const { clock, inspect } = this.#actions;
+    const endMs = clock.nowMs() + UNREACHABLE_MS;
+    for (;;) {
+      let unreachable: unknown = noContentService(content, this.#actions.managers());
+      for (const manager of this.#able(content)) {
+        try {
+          return { manager, facts: await inspect(manager, source) };
+        } catch (error) {
+          if (!isUnreachable(error)) throw ofManager(manager, error);
+          unreachable = error;
+        }
+      }
+      if (!isUnreachable(unreachable) || clock.nowMs() >= endMs) throw unreachable;
+      await new Promise<void>((resolve) => clock.after(TRY_AGAIN_MS, resolve));
     }
   }
 
@@ -302,6 +312,20 @@ class IndexAdmin {
   }
 }
 
+/** Whether a manager did not get a call, or went away with it. Another one may answer. */
+function isUnreachable(error: unknown): boolean {
+  return error instanceof KatamariError && (error.code === 'resource_failed' || error.code === 'draining');
+}
+
+/**
+ * The error of a manager that looked at a source, with its name: a path on another machine, and the settings of another
+ * manager, are what is wrong most often.
+ */
+function ofManager(manager: string, error: unknown): unknown {
+  if (!(error instanceof KatamariError) || error.code !== 'bad_request') return error;
+  return new KatamariError('bad_request', `The manager ${manager} cannot list the source: ${error.message}`);
+}
+
 function bytesOf({ shards }: Pick<SourceFacts, 'shards'>): number {
   return shards.reduce((sum, { bytes }) => sum + bytes, 0);
 }
@@ -312,6 +336,9 @@ function withoutVersion({ weights }: Route, version: string): Route | undefined 
   return { weights: Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version)) };
 }
 
+/** A manager is out of reach for so long after its start, or while its machine is busy. */
+const UNREACHABLE_MS = 5_000;
+const TRY_AGAIN_MS = 250;
 /** Default number of replicas. */
 const REPLICAS_USUAL = 2;
 /** Manifest of a record whose source has not been listed. */

@@ -1,6 +1,6 @@
 // The parts of a process that exist before Consul is contacted; the first step of a start creates them.
 
-import { ByteLedger, systemClock, type Clock } from '../../core/mod.ts';
+import { ByteLedger, type Clock } from '../../core/mod.ts';
 import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
 import { advertisedHost, createSecrets, ROLES, type Config, type Role } from '../config/mod.ts';
 import { AuditLog } from '../audit/mod.ts';
@@ -48,8 +48,7 @@ export interface ProcessContext {
 }
 
 /** @throws ExitError when the secret or a certificate of the link cannot be read or is unsafe */
-export function createContext(config: Config, hooks: MeshHooks, roles: readonly Role[]): ProcessContext {
-  const clock = systemClock;
+export function createContext(config: Config, hooks: MeshHooks, roles: readonly Role[], clock: Clock): ProcessContext {
   const events = new EventLog(config.name);
   events.listen((event) => {
     // Events gathered from other processes are in their own logs.

@@ -4,7 +4,7 @@
 //
 // The path of a call: faceplate -> router -> (link -> link port of a manager ->) pool -> link -> chassis.
 
-import { formatAddress, urlOf, type Address } from '../../core/mod.ts';
+import { formatAddress, systemClock, urlOf, type Address, type Clock } from '../../core/mod.ts';
 import type { MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
 import { type Config, desiredDeployment, prepareDirectories, ROLES, type Role } from '../config/mod.ts';
@@ -73,9 +73,10 @@ export async function startMesh(
   config: Config,
   hooks: MeshHooks,
   roles: readonly Role[] = ROLES,
+  clock: Clock = systemClock,
 ): Promise<RunningMesh> {
   for (const warning of prepareDirectories(config, roles)) hooks.onWarning?.(warning);
-  const context = createContext(config, hooks, roles);
+  const context = createContext(config, hooks, roles, clock);
   try {
     return await openProcess(context);
   } catch (error) {

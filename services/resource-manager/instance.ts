@@ -14,6 +14,7 @@ import type { ExpectedChassis, ReadyChassis } from './ready-chassis.ts';
 import { awaitReadiness, unlessAborted } from './readiness.ts';
 import type { Reaper } from './reaper.ts';
 import { ONEWAY_MS_MAX, Resource } from './resource.ts';
+import { StartOutput } from './start-output.ts';
 import type { LossCause } from './suspect-calls.ts';
 
 /** `stopped`: the chassis is not part of the desired state any more. */
@@ -56,20 +57,18 @@ export class ProcessInstance {
   #reason: EndReason | undefined;
   #why = '';
   #isPermanent = false;
-  /** Output of a start that is not decided yet; undefined when lines are passed on at once. */
-  #heldBack: string[] | undefined = [];
-  readonly #stopHolding: () => void;
+  readonly #output: StartOutput;
 
   constructor(options: ProcessInstanceOptions) {
     this.#options = options;
+    this.#output = new StartOutput(options.clock, options.onLine);
     this.process = new ChassisProcess({
       ...options.launch,
       reaper: options.reaper,
       clock: options.clock,
-      onLine: (line) => (this.#heldBack === undefined ? options.onLine(line) : this.#heldBack.push(line)),
+      onLine: (line) => this.#output.push(line),
       onExit: (exit) => this.#onExit(exit),
     });
-    this.#stopHolding = options.clock.after(HOLD_BACK_MS, () => this.#passOn());
   }
 
   /** What the readiness check found; undefined until the chassis is ready. */
@@ -115,7 +114,7 @@ export class ProcessInstance {
       stopTimer();
       await this.#prepare(ready);
       this.#ready = ready;
-      this.#passOn();
+      this.#output.passOn();
       this.resource = this.#resourceOf(ready);
       this.#watchHealth(ready);
       return this.resource;
@@ -266,14 +265,6 @@ export class ProcessInstance {
     }
   }
 
-  /** Passes on the output that was held back, and all further output at once. */
-  #passOn(): void {
-    this.#stopHolding();
-    const lines = this.#heldBack ?? [];
-    this.#heldBack = undefined;
-    for (const line of lines) this.#options.onLine(line);
-  }
-
   get #isYoung(): boolean {
     return this.#options.clock.nowMs() - this.process.startedAtMs < YOUNG_MS;
   }
@@ -315,6 +306,7 @@ export class ProcessInstance {
     // Only these ends need to know what the process said last, or left behind. Others are handled at once.
     if (this.#reason === undefined && (this.#ready === undefined || exit.code === 0)) {
       this.resource?.close();
+      this.#output.exited();
       void this.process.settled.then((left) => this.#finish(exit, left, cause));
     } else this.#finish(exit, 0, cause);
   }
@@ -332,8 +324,8 @@ export class ProcessInstance {
       this.#setReason(failedStart ? 'start_failed' : 'crashed', why);
     }
     // The report of a permanent fault has its output.
-    if (this.#isPermanent) this.#heldBack = undefined;
-    this.#passOn();
+    if (this.#isPermanent) this.#output.drop();
+    else this.#output.passOn();
     this.#life.abort(new Error(`it ${describeExit(exit)}`));
     this.resource?.close();
     this.resource?.settleLosses(cause);
@@ -347,8 +339,6 @@ function describeDaemon(left: number): string {
   return ` and left ${left === 1 ? 'a process' : `${left} processes`} in the background, which the mesh has ended: run the program in the foreground, with its option for that`;
 }
 
-/** How long the output of a start is held back, until it is known whether it is reported with a permanent fault. */
-const HOLD_BACK_MS = 1_000;
 /** A plain server that exits with 0 earlier and leaves processes behind has become a daemon. */
 const YOUNG_MS = 10_000;
 /** Ends for which a call may be to blame. */

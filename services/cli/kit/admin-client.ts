@@ -283,9 +283,17 @@ export class AdminClient {
     return { why: parseReply(text, response.status, this.url).error?.message ?? `HTTP ${response.status}` };
   }
 
-  /** Calls a method of the admin service for indices. */
-  indices(method: string, params: Record<string, unknown>, waitMs: number = REPLY_TIMEOUT_MS): Promise<unknown> {
-    return this.#admin(method, params, waitMs, false, 'KatamariIndices');
+  /**
+   * Calls a method of the admin service for indices. With `canOutlastWait`, a timeout returns undefined instead of an
+   * error.
+   */
+  indices(
+    method: string,
+    params: Record<string, unknown>,
+    waitMs: number = REPLY_TIMEOUT_MS,
+    canOutlastWait: boolean = false,
+  ): Promise<unknown> {
+    return this.#admin(method, params, waitMs, canOutlastWait, 'KatamariIndices');
   }
 
   /** Calls a method of an admin service. With `canOutlastWait`, a timeout returns undefined instead of an error. */

@@ -1,5 +1,7 @@
 // The admin service for indices (idl/indices.thrift) for commands.
 
+import { describeDuration, sleep } from '../../../core/mod.ts';
+import { EXIT, ExitError } from '../../config/mod.ts';
 import type { AdminClient } from './admin-client.ts';
 
 export interface NewIndex {
@@ -66,6 +68,10 @@ export interface ChangedIndex {
   readonly warnings: readonly string[];
 }
 
+export interface AddedIndex extends ChangedIndex {
+  readonly isNew: boolean;
+}
+
 export interface PlannedManager {
   readonly manager: string;
   readonly shards: readonly string[];
@@ -124,8 +130,33 @@ export class IndexClient {
     this.#client = client;
   }
 
-  async add(index: NewIndex): Promise<ChangedIndex & { readonly isNew: boolean }> {
-    return (await this.#client.indices('addIndex', { index }, INSPECT_MS)) as Awaited<ReturnType<IndexClient['add']>>;
+  /**
+   * Adds a version. A call that takes longer than the mesh allows ends with a timeout, but its work continues: then
+   * this waits until the version is there.
+   * @throws ExitError when it is not there after `withinMs`
+   */
+  async add(index: NewIndex, withinMs: number = INSPECT_MS): Promise<AddedIndex> {
+    const end = performance.now() + withinMs;
+    const added = await this.#tryAdd(index);
+    if (added !== undefined) return added;
+    const { name, version } = index;
+    do {
+      const isThere = (await this.known(false)).some((one) => one.name === name && one.version === version);
+      // The same again changes nothing, and is refused if another admin has added something else.
+      const again = isThere ? await this.#tryAdd(index) : undefined;
+      if (again !== undefined) return { ...again, isNew: true };
+      await sleep(POLL_EVERY_MS);
+    } while (performance.now() < end);
+    throw new ExitError(
+      EXIT.failed,
+      `${name}@${version} is not added after ${describeDuration(withinMs)}: the mesh could not list its source, or ` +
+        `could not write to Consul. The audit log of the faceplate has the reason: katamari audit, on its machine`,
+    );
+  }
+
+  /** Undefined after a timeout. */
+  async #tryAdd(index: NewIndex): Promise<AddedIndex | undefined> {
+    return (await this.#client.indices('addIndex', { index }, INSPECT_MS, true)) as AddedIndex | undefined;
   }
 
   /** Looks at a source on a manager. */
@@ -183,11 +214,24 @@ export class IndexClient {
     return (await this.#client.indices('getIndexDocuments', { name, version })) as StoredIndexDocument[];
   }
 
-  /** @param name '' for all */
+  /**
+   * Returns the versions of an index. While a manager does not answer, that may take longer than the mesh allows, so
+   * it is tried again for a few seconds: soon the mesh knows that it need not wait for that manager.
+   * @param name '' for all
+   */
   async status(name: string, withShards: boolean): Promise<IndexSummary[]> {
-    return (await this.#client.indices('getIndices', { name, withShards })) as IndexSummary[];
+    const end = performance.now() + SILENT_MS;
+    for (;;) {
+      const mayRetry = performance.now() < end;
+      const found = await this.#client.indices('getIndices', { name, withShards }, undefined, mayRetry);
+      if (found !== undefined) return found as IndexSummary[];
+      await sleep(POLL_EVERY_MS);
+    }
   }
 }
 
 /** A manager lists a source within a minute. */
 const INSPECT_MS = 80_000;
+/** Longer than the mesh needs to find out that a manager does not answer. */
+const SILENT_MS = 8_000;
+const POLL_EVERY_MS = 300;

@@ -253,7 +253,7 @@ describe('A damaged shard without another replica', () => {
         const { entries } = result as { entries: readonly { value: string }[] };
         return JSON.stringify(entries.map(({ value }) => Buffer.from(value, 'base64').toString()).sort());
       };
-      expect(await read()).toBe(JSON.stringify(VALUES));
+      await until('an answer', async () => (await read()) === JSON.stringify(VALUES));
       flip(manager, `single@1.0.0/${name}`);
       const { code } = await katamariIndex(cluster, 'verify', 'single', name);
       expect(code).toBe(manager === 'manager-1' ? 1 : expect.any(Number));

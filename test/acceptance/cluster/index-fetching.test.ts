@@ -164,13 +164,13 @@ describe('A shard that can never be opened', () => {
       };
       await until('every manager to try it', () => opens().size === cluster.managers.length);
       while (performance.now() - addedAt < BROKEN_MS) {
-        const conditions = await conditionsOf(broken);
+        const conditions = await broken.conditionsOf('1.0.0');
         const named = conditions.map((one) => / on (manager-\d)/.exec(one)?.[1]).filter((one) => one !== undefined);
         expect(new Set(named).size).toBe(named.length);
         expect(new Set(conditions).size).toBe(conditions.length);
         await sleep(1_000);
       }
-      const conditions = await conditionsOf(broken);
+      const conditions = await broken.conditionsOf('1.0.0');
       console.log(
         `never opened: ${[...opens().values()].join(' and ')} tries in ${BROKEN_MS / 1_000} s; ${conditions.join('; ')}`,
       );
@@ -183,10 +183,3 @@ describe('A shard that can never be opened', () => {
     BUSY_MS,
   );
 });
-
-async function conditionsOf(index: IndexOperator): Promise<readonly string[]> {
-  const asked = { token: cluster.adminToken, name: 'broken', withShards: false };
-  const { result, error } = await index.ask('KatamariIndices.getIndices', asked);
-  if (error !== undefined) throw new Error(error.message);
-  return (result as readonly { readonly conditions: readonly string[] }[])[0]?.conditions ?? [];
-}

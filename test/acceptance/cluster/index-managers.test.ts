@@ -163,7 +163,8 @@ describe('A manager', () => {
   test(
     'that joins as the third gets its share, and fetches no more than that and one shard',
     async () => {
-      const { bytes, largest } = await bytesOfShards();
+      const bytes = await wiki.bytesOf(VERSION);
+      const largest = Math.ceil(bytes / SHARDS);
       const startedAt = performance.now();
       await manager(3).restart();
       let places: Readonly<Record<string, number[]>> = {};
@@ -260,14 +261,3 @@ describe('Searches', () => {
     BUSY_MS,
   );
 });
-
-/** Bytes of all shards, and of the largest. */
-async function bytesOfShards(): Promise<{ bytes: number; largest: number }> {
-  const { result } = await wiki.ask('KatamariIndices.inspectSource', {
-    token: cluster.adminToken,
-    source: pathToFileURL(path.join(folder, 'wiki')).href,
-    contentService: 'TextSearch',
-  });
-  const { bytes } = result as { bytes: number };
-  return { bytes, largest: Math.ceil(bytes / SHARDS) };
-}

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ClientCallers } from '../../kit/cluster/client-callers.ts';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
 import { reportFailures } from '../../kit/cluster/failure-report.ts';
+import { isTimeout, whyOf } from '../../kit/cluster/index-operator.ts';
 import { seconds } from '../../kit/cluster/view.ts';
 import { sized } from '../../kit/cluster/whole-tests.ts';
 import { writeWords } from '../../kit/mesh/index-source.ts';
@@ -16,7 +17,7 @@ import { fixture, jsonRpc, type JsonRpcAnswer } from '../../kit/mesh/mesh.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const BUSY_MS = 300_000;
-const LOADED_MS = 60_000;
+const LOADED_MS = 120_000;
 const CALLERS = 15;
 const CALLS = sized(400, 100);
 /** Each has a master, a manager of two, and a faceplate with this number. */
@@ -77,22 +78,24 @@ describe('Two meshes on one Consul', () => {
           const version = { name: 'wiki', version: '1.0.0' };
           const source = pathToFileURL(path.join(folder, one.mesh)).href;
           const index = { ...version, source, contentService: 'Words', replicas: 2, promoteAtReplicas: 1 };
+          let why = '';
           const isReady = async (): Promise<boolean> => {
             const { error } = await ask(one, 'KatamariIndices.planIndex', { token: cluster.adminToken, index });
-            return error === undefined;
+            why = whyOf(error);
+            return error === undefined || isTimeout(error);
           };
-          await until('both managers to have the content service', isReady);
+          await until(() => `both managers to have the content service: ${why}`, isReady, LOADED_MS);
           const startedAt = performance.now();
           const { error } = await ask(one, 'KatamariIndices.addIndex', { token: cluster.adminToken, index });
-          expect(error).toBeUndefined();
+          // The work of a call that times out on a busy machine continues.
+          if (!isTimeout(error)) expect(whyOf(error)).toBe('');
           let seen: unknown;
           await until(
             () => `${one.mesh} to be complete, seen ${JSON.stringify(seen)}`,
             async () => {
               const which = { token: cluster.adminToken, name: 'wiki', withShards: false };
               const { result, error: refusal } = await ask(one, 'KatamariIndices.getIndices', which);
-              if (refusal !== undefined) throw new Error(refusal.message);
-              seen = result;
+              seen = result ?? whyOf(refusal);
               return (result as readonly { state: string }[] | undefined)?.[0]?.state === 'COMPLETE';
             },
             LOADED_MS,

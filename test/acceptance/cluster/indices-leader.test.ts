@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
 import { reportFailures } from '../../kit/cluster/failure-report.ts';
+import { IndexOperator, isTimeout, whyOf } from '../../kit/cluster/index-operator.ts';
 import { holdingsOf, indexKeys, liveFiles, servedOf } from '../../kit/cluster/index-view.ts';
 import { leadOf, ordersOf, seconds, untilSpread, withoutSignature } from '../../kit/cluster/view.ts';
 import { sized } from '../../kit/cluster/whole-tests.ts';
@@ -51,19 +52,15 @@ function ask(
 /** On a busy machine the call may time out. The work continues then, and the test waits for its end anyway. */
 const asAdmin = async (method: string, params: object): Promise<void> => {
   const { error } = await ask(`KatamariIndices.${method}`, { token: cluster.adminToken, ...params });
-  if (error?.data?.['code'] !== 'timeout') expect(error).toBeUndefined();
+  if (!isTimeout(error)) expect(whyOf(error)).toBe('');
 };
 
 const add = (version: string): Promise<void> =>
-  asAdmin('addIndex', {
-    index: {
-      name: 'wiki',
-      version,
-      source: pathToFileURL(folder).href,
-      contentService: 'Words',
-      replicas: 2,
-      promoteAtReplicas: 2,
-    },
+  new IndexOperator(cluster, 'wiki').add(version, {
+    source: pathToFileURL(folder).href,
+    contentService: 'Words',
+    replicas: 2,
+    promoteAtReplicas: 2,
   });
 const remove = (version: string): Promise<void> => asAdmin('removeIndex', { name: 'wiki', version });
 const promote = (version: string): Promise<void> => asAdmin('promoteIndex', { name: 'wiki', version, force: false });

@@ -21,7 +21,7 @@ import { Random } from '../../kit/tools/random.ts';
 import type { RunResult } from '../../kit/tools/run.ts';
 import { until } from '../../kit/tools/wait.ts';
 
-const BUSY_MS = 120_000;
+const BUSY_MS = 300_000;
 const WIKI = 'wiki@1.0.0';
 const LINK_PORT = 9070;
 const CUTS = sized(50, 20);
@@ -86,6 +86,18 @@ const manager = (number: number): ClusterProcess => cluster.process(`manager-${n
 /** `katamari index add` */
 function add(index: string, source: string, ...options: readonly string[]): Promise<RunResult> {
   return katamariIndex(cluster, 'add', index, path.join(folder, source), '--service', 'Words', ...options);
+}
+
+/** `katamari index promote` and others. A command whose call times out on a busy machine is given again. */
+async function change(...args: readonly string[]): Promise<void> {
+  let hasTimedOut = false;
+  await until(`katamari index ${args.join(' ')}`, async () => {
+    const { code, stderr } = await katamariIndex(cluster, ...args);
+    if (code === 0 || (hasTimedOut && args[0] === 'remove' && stderr.includes('There is no index'))) return true;
+    expect(stderr).toContain('The work continues');
+    hasTimedOut = true;
+    return false;
+  });
 }
 
 async function total(): Promise<unknown> {
@@ -155,7 +167,7 @@ describe('An index on two managers', () => {
   test(
     'is complete with every shard on both when the command says so',
     async () => {
-      const added = await add(WIKI, 'one', '--replicas', '2', '--wait', '60s');
+      const added = await add(WIKI, 'one', '--replicas', '2', '--wait', '3m');
       expect([added.stderr, added.code]).toEqual(['', 0]);
       await untilServed({ 'manager-1': '0-3', 'manager-2': '0-3' });
       const status = await katamariIndex(cluster, 'status', 'wiki', '--json');
@@ -172,7 +184,7 @@ describe('An index on two managers', () => {
     async () => {
       const before = liveFiles(cluster, 'manager-1');
       expect(Object.keys(before)).toContain(`${WIKI}/a/content/words.txt`);
-      expect((await katamariIndex(cluster, 'remove', WIKI)).code).toBe(0);
+      await change('remove', WIKI);
       await until('no key to be left', async () => (await indexKeys(cluster)).length === 0);
       await until('no file to be served', () =>
         [1, 2].every((number) => Object.keys(liveFiles(cluster, `manager-${number}`)).length === 0),
@@ -183,7 +195,7 @@ describe('An index on two managers', () => {
         ),
       );
       expect(await total()).toMatchObject({ data: { code: 'no_pool' } });
-      const added = await add(WIKI, 'one', '--replicas', '2', '--wait', '60s');
+      const added = await add(WIKI, 'one', '--replicas', '2', '--wait', '3m');
       expect([added.stderr, added.code]).toEqual(['', 0]);
       expect(liveFiles(cluster, 'manager-1')).toEqual(before);
     },
@@ -277,7 +289,7 @@ describe('An index on more managers', () => {
   test(
     'with three replicas has the right count after every manager that goes or comes',
     async () => {
-      expect((await katamariIndex(cluster, 'replicate', WIKI, '3')).code).toBe(0);
+      await change('replicate', WIKI, '3');
       await untilReplicas(3);
       const right = async (): Promise<void> => expect(await total()).toBe(totals['one']);
       await right();
@@ -304,16 +316,16 @@ describe('An index on more managers', () => {
     'answers every call while another version gets them and the first one is removed',
     async () => {
       startCallers('one', 'two');
-      const added = await add('wiki@2.0.0', 'two', '--no-promote', '--wait', '60s');
+      const added = await add('wiki@2.0.0', 'two', '--no-promote', '--wait', '3m');
       expect([added.stderr, added.code]).toEqual(['', 0]);
       await more(500);
-      expect((await katamariIndex(cluster, 'promote', 'wiki@2.0.0')).code).toBe(0);
+      await change('promote', 'wiki@2.0.0');
       await until('the second version to get the calls', async () => (await total()) === totals['two']);
       await more(500);
-      expect((await katamariIndex(cluster, 'promote', WIKI)).code).toBe(0);
+      await change('promote', WIKI);
       await more(500);
-      expect((await katamariIndex(cluster, 'promote', 'wiki@2.0.0')).code).toBe(0);
-      expect((await katamariIndex(cluster, 'remove', WIKI)).code).toBe(0);
+      await change('promote', 'wiki@2.0.0');
+      await change('remove', WIKI);
       await until('its files to go', async () => Object.keys(await servedOf(cluster, WIKI)).length === 0);
       await more(500);
       console.log(`promoted and removed: ${callers?.line}`);
@@ -331,14 +343,19 @@ describe('An index on more managers', () => {
         1,
         expect.stringContaining('broken@1.0.0 is not complete after 3.0s'),
       ]);
-      const status = await katamariIndex(cluster, 'status', 'broken', '--json');
-      const [found] = JSON.parse(status.stdout) as [{ conditions: string[] }];
-      expect(found).toMatchObject({ state: 'LOADING', shards: 4, served: 3 });
-      expect(found.conditions.join('\n')).toMatch(
-        /broken@1.0.0\/c on manager-\d: .*words.txt ends too early \(\d+ tr(y|ies)\)/,
+      const why = /broken@1.0.0\/c on manager-\d: .*words.txt ends too early \(\d+ tr(y|ies)\)/;
+      let seen = '';
+      await until(
+        () => `the other shards to be served, and the reason, seen ${seen}`,
+        async () => {
+          seen = (await katamariIndex(cluster, 'status', 'broken', '--json')).stdout;
+          const [{ served, conditions }] = JSON.parse(seen) as [{ served: number; conditions: string[] }];
+          return served === 3 && why.test(conditions.join('\n'));
+        },
       );
+      expect(JSON.parse(seen)).toMatchObject([{ state: 'LOADING', shards: 4, served: 3 }]);
       expect((await katamariIndex(cluster, 'check', 'broken')).code).toBe(1);
-      expect((await katamariIndex(cluster, 'remove', 'broken@1.0.0')).code).toBe(0);
+      await change('remove', 'broken@1.0.0');
       await until('it to go', async () => (await indexKeys(cluster)).every((key) => !key.includes('broken')));
     },
     BUSY_MS,

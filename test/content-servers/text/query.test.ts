@@ -83,7 +83,16 @@ describe('planQuery()', () => {
         ],
         none: [],
       },
+      isAnyTerm: false,
     });
+  });
+
+  test('knows the queries that documents with any of their terms match', () => {
+    for (const query of ['rabbit', 'rabbit OR hole', 'rabbit OR (title:hole OR rabbit)'])
+      expect(plan(query).isAnyTerm, query).toBe(true);
+    for (const query of ['rabbit hole', 'rabbit NOT hole', '"white rabbit" OR hole', 'rab* OR hole', 'a OR (b c)'])
+      expect(plan(query).isAnyTerm, query).toBe(false);
+    expect(plan('rabbit', 'hole').isAnyTerm).toBe(false);
   });
 
   test('makes sets of queries of single words only', () => {

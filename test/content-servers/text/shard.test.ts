@@ -306,6 +306,32 @@ describe('searchShards()', () => {
     expect([...seen].sort()).toEqual([0, 1, 2]);
   });
 
+  test('finds and scores the same with and without a list of the documents that match', async () => {
+    const random = new Random(4_711);
+    const words = ['rabbit', 'hole', 'queen', 'hat', 'tea'];
+    const file = path.join(folder, 'any.ndjson');
+    const bodies = Array.from({ length: 500 }, () =>
+      Array.from({ length: random.between(1, 6) }, () => random.pick(words)).join(' '),
+    );
+    writeFileSync(file, bodies.map((body) => `${JSON.stringify({ body, kind: 'any' })}\n`).join(''));
+    const output = path.join(folder, 'any');
+    await buildShards({ inputs: [file], output, shards: 1 });
+    const shards = new Map([['s', await open(path.join(output, 'part-00000'))]]);
+    for (const query of ['tea', 'absent', 'tea OR hat', 'tea OR tea OR (queen OR absent)', words.join(' OR ')]) {
+      for (const count of [0, 1, 10, 1_000]) {
+        const asked = { ...request(query), count, open: shards };
+        const listed = search({ ...asked, filter: parseQuery('kind:any') });
+        expect(search(asked), query).toEqual(listed);
+        const after = listed.hits.at(-1);
+        if (after === undefined) continue;
+        const { document, score } = after;
+        const next = { ...asked, after: { shard: 's', document, score, values: [] } };
+        expect(search(next), query).toEqual(search({ ...next, filter: parseQuery('kind:any') }));
+      }
+    }
+    for (const shard of shards.values()) shard.close();
+  });
+
   test('gives finite scores, whatever statistics the caller sends', async () => {
     const shard = await open(sqlFile(`${META}${DOCUMENTS}INSERT INTO documents VALUES(1, 'rabbit');${INDEX}${FILL}`));
     for (const [docs, tokens, df] of [

@@ -208,6 +208,12 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the fast path and on
     ['half a head', 'POST /rpc HTTP/1.1\r\nHost: x\r\n'],
     ['half a head behind a request', `${post('a')}POST /rpc HTTP/1.1\r\nHost: x\r\n`],
     ['a head that goes wrong behind a request', `${post('a')}POST /rpc HTTP/1.1\r\nHost: x\r\nA B\r\n\r\n`],
+    ['an empty line after a request', `${post('a')}\r\n`],
+    ['a part of one', `${post('a')}\r`],
+    ['empty lines between requests', `${post('a')}\r\n${post('b')}\r\n\r\n\n\r${post('c')}`],
+    ['empty lines before another method', `${post('a')}\r\n\r\nGET /other HTTP/1.1\r\nHost: x\r\n\r\n`],
+    ['an empty line before all requests', `\r\n${post('a')}`],
+    ['an empty line and nothing else', '\r\n'],
     ['half a body', post('abcdef').slice(0, -3)],
     ['half a body behind a request', post('a') + post('abcdef').slice(0, -3)],
   ] as const;

@@ -1,6 +1,7 @@
 // What an operator does with the indices of a cluster, through the first faceplate that runs, and waits for what
 // becomes of it.
 
+import { ERROR_TABLE } from '../../../core/mod.ts';
 import { jsonRpc, type JsonRpcAnswer } from '../mesh/mesh.ts';
 import { until } from '../tools/wait.ts';
 import type { Cluster } from './cluster.ts';
@@ -38,26 +39,42 @@ export class IndexOperator {
       () => `${this.#name}@${version} to be addable: ${why}`,
       async () => {
         const { error } = await this.ask('KatamariIndices.planIndex', { token: this.#cluster.adminToken, index });
-        why = error?.message ?? '';
-        return error === undefined;
+        why = whyOf(error);
+        // A manager lists the source then, which can take longer than a call may.
+        return error === undefined || isTimeout(error);
       },
+      UNTIL_MS,
     );
   }
 
-  /** Adds a version. If the call times out on a busy machine, its work continues, and this waits for the end of it. */
+  /**
+   * Adds a version. On a busy machine a manager may be out of reach for a moment, or its content server may have been
+   * replaced: then this waits until the version can be added again.
+   */
   async add(version: string, added: AddedVersion): Promise<void> {
-    const method = 'KatamariIndices.addIndex';
+    for (let tries = 1; ; tries++) {
+      const why = await this.#tryAdd(version, added);
+      if (why === '') return;
+      if (tries === ADD_TRIES_MAX) throw new Error(`${this.#name}@${version} is not added: ${why}`);
+      await this.untilAddable(version, added);
+    }
+  }
+
+  /** Returns why the version was not added. If the call times out, its work continues, and this waits for its end. */
+  async #tryAdd(version: string, added: AddedVersion): Promise<string> {
     const index = { name: this.#name, version, ...added };
-    const { error } = await this.ask(method, { token: this.#cluster.adminToken, index });
-    if (error === undefined) return;
-    if (error.data?.['code'] !== 'timeout') throw new Error(`${method}: ${error.message}`);
-    await until(`${this.#name}@${version} to be added`, async () =>
-      (await indexKeys(this.#cluster)).some((key) => key.endsWith(`indices/${this.#name}/${version}`)),
+    const { error } = await this.ask('KatamariIndices.addIndex', { token: this.#cluster.adminToken, index });
+    if (!isTimeout(error)) return whyOf(error);
+    await until(
+      `${this.#name}@${version} to be added`,
+      async () => (await indexKeys(this.#cluster)).some((key) => key.endsWith(`indices/${this.#name}/${version}`)),
+      UNTIL_MS,
     );
+    return '';
   }
 
   async remove(version: string): Promise<void> {
-    await this.#do('KatamariIndices.removeIndex', { name: this.#name, version });
+    await this.#do('KatamariIndices.removeIndex', { name: this.#name, version }, 'no_pool');
   }
 
   async promote(version: string): Promise<void> {
@@ -96,30 +113,72 @@ export class IndexOperator {
    * said before it was killed.
    */
   async untilComplete(version: string): Promise<void> {
-    const asked = { token: this.#cluster.adminToken, name: this.#name, withShards: false };
     let seen: unknown;
     await until(
       () => `${this.#name}@${version} to be complete, seen ${JSON.stringify(seen)}`,
-      async () => {
-        const { result, error } = await this.ask('KatamariIndices.getIndices', asked);
-        if (error !== undefined) throw new Error(error.message);
-        const found = (result as readonly IndexState[]).find((one) => one.version === version);
-        seen = found?.state;
-        return seen === 'COMPLETE';
-      },
+      async () => (seen = (await this.#stateOf(version))?.state) === 'COMPLETE',
       UNTIL_MS,
     );
   }
 
-  async #do(method: string, params: Readonly<Record<string, unknown>>): Promise<void> {
-    const { error } = await this.ask(method, { token: this.#cluster.adminToken, ...params });
-    if (error !== undefined) throw new Error(`${method}: ${error.message}`);
+  /** Bytes of all its shards. */
+  async bytesOf(version: string): Promise<number> {
+    return (await this.#knownState(version)).bytes;
+  }
+
+  /** What keeps it from having its replicas. */
+  async conditionsOf(version: string): Promise<readonly string[]> {
+    return (await this.#knownState(version)).conditions;
+  }
+
+  #knownState(version: string): Promise<IndexState> {
+    return until(`the state of ${this.#name}@${version}`, () => this.#stateOf(version), UNTIL_MS);
+  }
+
+  /** Undefined when there is no such version, or when the call has timed out because a manager does not answer. */
+  async #stateOf(version: string): Promise<IndexState | undefined> {
+    const asked = { token: this.#cluster.adminToken, name: this.#name, withShards: false };
+    const { result, error } = await this.ask('KatamariIndices.getIndices', asked);
+    if (isTimeout(error)) return undefined;
+    if (error !== undefined) throw new Error(whyOf(error));
+    return (result as readonly IndexState[]).find((one) => one.version === version);
+  }
+
+  /**
+   * Makes a change that may be made twice. If the call times out on a busy machine, it is sent again.
+   * @param done what a further call is refused with when the one before has made the change
+   */
+  async #do(method: string, params: Readonly<Record<string, unknown>>, done?: string): Promise<void> {
+    let hasTimedOut = false;
+    await until(
+      `${method} of ${this.#name} to be done`,
+      async () => {
+        const { error } = await this.ask(method, { token: this.#cluster.adminToken, ...params });
+        if (error === undefined || (hasTimedOut && error.data?.['code'] === done)) return true;
+        if (!isTimeout(error)) throw new Error(`${method}: ${whyOf(error)}`);
+        hasTimedOut = true;
+        return false;
+      },
+      UNTIL_MS,
+    );
   }
 }
 
 interface IndexState {
   readonly version: string;
   readonly state: string;
+  readonly bytes: number;
+  readonly conditions: readonly string[];
+}
+
+/** Whether the call has timed out. Its work continues then. */
+export function isTimeout(error: JsonRpcAnswer['error']): boolean {
+  return error?.code === ERROR_TABLE.timeout.jsonRpc;
+}
+
+/** '' without an error. */
+export function whyOf(error: JsonRpcAnswer['error']): string {
+  return String(error?.data?.['why'] ?? error?.message ?? '');
 }
 
 /** `0-2,5` as numbers. */
@@ -130,4 +189,6 @@ function placesIn(text: string): number[] {
   });
 }
 
-const UNTIL_MS = 60_000;
+/** A manager may take a minute to list a source. */
+const UNTIL_MS = 90_000;
+const ADD_TRIES_MAX = 3;

@@ -4,7 +4,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { scriptCommand } from '../../../core/mod.ts';
+import { scriptCommand, systemClock, type Clock } from '../../../core/mod.ts';
 import type { MeshEvent, PoolStatus } from '../../../core/rpc/mod.ts';
 import { loadConfig } from '../../../services/config/mod.ts';
 import type { RunningMesh } from '../../../services/process/mod.ts';
@@ -58,10 +58,14 @@ export function work(change: Readonly<Record<string, unknown>> = {}): Deployment
   };
 }
 
-/** @param settings top-level keys of katamari.yaml beside the deployments */
+/**
+ * @param settings top-level keys of katamari.yaml beside the deployments
+ * @param clock measures calls; the timers of the process run by it too
+ */
 export async function startTestMesh(
   deployments: readonly DeploymentText[],
   settings: Readonly<Record<string, unknown>> = {},
+  clock: Clock = systemClock,
 ): Promise<TestMesh> {
   const directory = mkdtempSync(path.join(tmpdir(), 'katamari-test-'));
   const ledger = path.join(directory, 'ledger');
@@ -82,10 +86,11 @@ export async function startTestMesh(
   const { config } = loadConfig({ file, env: {}, cwd: directory, flags: [] });
   const events: MeshEvent[] = [];
   const lines: string[] = [];
-  const mesh = await startMesh(config, {
-    onEvent: (event) => events.push(event),
-    onLine: (resource, line) => lines.push(`${resource} ${line}`),
-  });
+  const hooks = {
+    onEvent: (event: MeshEvent) => events.push(event),
+    onLine: (resource: string, line: string) => lines.push(`${resource} ${line}`),
+  };
+  const mesh = await startMesh(config, hooks, undefined, clock);
   return {
     mesh,
     events,

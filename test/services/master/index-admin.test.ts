@@ -1,5 +1,5 @@
-// What is said of a source that cannot be listed; and the route of an index when a version is removed, while another
-// admin changes the same route.
+// The admin service for indices: the route of an index when a version is removed, while another admin changes the same
+// route; the manager that lists a source, and what is said when it cannot.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KatamariError } from '../../../core/mod.ts';
@@ -11,36 +11,28 @@ import { EventLog, keysOf, Reachability, SharedState } from '../../../services/m
 import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 import { withRival } from '../../kit/consul/rival-writer.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { until } from '../../kit/tools/wait.ts';
 import { indexOf, managerOf } from './index-records.ts';
 
-describe('inspectSource', () => {
-  const inspect = async (contentService: string, failure: Error): Promise<unknown> => {
-    const actions = {
-      managers: () => new Map([managerOf('m1')]),
-      inspect: () => Promise.reject(failure),
-    } as Partial<IndexActions> as IndexActions;
-    const act = indexMethods(actions)['inspectSource']?.act as (args: unknown) => Promise<unknown>;
-    return await act({ source: 'file:///srv/wiki', contentService }).catch((error: unknown) => error);
-  };
+function notUsed(): never {
+  throw new Error('the method does not need this');
+}
 
-  test('names the manager that cannot list the source', async () => {
-    const failure = new KatamariError('bad_request', '/srv/wiki does not exist');
-    expect(await inspect('Words', failure)).toMatchObject({
-      code: 'bad_request',
-      message: 'The manager m1 cannot list the source: /srv/wiki does not exist',
-    });
-    const late = new KatamariError('timeout', 'Manager m1 did not answer in time');
-    expect(await inspect('Words', late)).toBe(late);
-  });
-
-  test('names the services that are here when the content service is not', async () => {
-    expect(await inspect('Wrods', new Error('not asked'))).toMatchObject({
-      fields: {
-        why: 'No manager has a copy of the content service Wrods; deploy it first, or name one of the services here: Words',
-      },
-    });
-  });
-});
+const NO_ACTIONS: Omit<IndexActions, 'store'> = {
+  manifest: notUsed,
+  managers: notUsed,
+  inspect: notUsed,
+  replicas: notUsed,
+  verify: notUsed,
+  verification: notUsed,
+  readHoldings: notUsed,
+  isService: notUsed,
+  routes: notUsed,
+  setRoute: notUsed,
+  changeRoute: notUsed,
+  shareOf: notUsed,
+  clock: new ManualClock(),
+};
 
 describe('removeIndex', () => {
   let consul: TestConsul;
@@ -83,24 +75,11 @@ describe('removeIndex', () => {
     );
     const shared = sharedOf(mesh, at === 'route' ? rival : client);
     const store = at === 'record' ? new IndexStore({ client: rival, mesh, events: new EventLog('test') }) : seeded;
-    const notUsed = (): never => {
-      throw new Error('a removal does not need this');
-    };
     const actions: IndexActions = {
+      ...NO_ACTIONS,
       store,
-      manifest: notUsed,
-      managers: notUsed,
-      inspect: notUsed,
-      replicas: notUsed,
-      verify: notUsed,
-      verification: notUsed,
-      readHoldings: notUsed,
-      isService: notUsed,
       routes: () => shared.routes,
-      setRoute: notUsed,
       changeRoute: (service, change) => shared.changeRoute(service, change),
-      shareOf: notUsed,
-      clock: new ManualClock(),
     };
     const act = indexMethods(actions)['removeIndex']?.act as (args: unknown, call: unknown) => Promise<void>;
     const call = { note: () => undefined };
@@ -131,5 +110,74 @@ describe('removeIndex', () => {
     expect(await remove({ '2.0.0': 1 }, { '1.0.0': 100, '2.0.0': 1 }, 'record')).toBe(
       '2.0.0; {"weights":{"2.0.0":1}}; ',
     );
+  });
+});
+
+describe('inspectSource', () => {
+  const unreachable = new KatamariError('resource_failed', 'its link is down', { notRun: true });
+
+  /** Lists a source with two managers. @param inspect answers of the managers */
+  function list(
+    inspect: IndexActions['inspect'],
+    clock = new ManualClock(),
+    contentService = 'Words',
+  ): Promise<unknown> {
+    const managers = new Map([managerOf('m1'), managerOf('m2')]);
+    const store = undefined as unknown as IndexStore;
+    const actions: IndexActions = { ...NO_ACTIONS, store, managers: () => managers, inspect, clock };
+    const act = indexMethods(actions)['inspectSource']?.act as (args: unknown) => Promise<{ manager: string }>;
+    return act({ source: 'file:///srv/wiki', contentService }).then(
+      ({ manager }) => manager,
+      (error: Error) => error.message,
+    );
+  }
+  const facts = { shards: [], warnings: [] };
+
+  test('asks the next manager when the link to one is down', async () => {
+    expect(await list(async (manager) => (manager === 'm1' ? Promise.reject(unreachable) : facts))).toBe('m2');
+  });
+
+  test('asks again while no manager can be reached, and gives up after 5 s', async () => {
+    const clock = new ManualClock();
+    let asked = 0;
+    const answer = list(async (manager) => {
+      asked++;
+      return asked > 10 && manager === 'm1' ? facts : Promise.reject(unreachable);
+    }, clock);
+    const steps = until('the answer', () => {
+      clock.advance(250);
+      return asked > 10;
+    });
+    expect(await answer).toBe('m1');
+    await steps;
+    let isOver = false;
+    const startMs = clock.nowMs();
+    const refused = list(async () => Promise.reject(unreachable), clock).finally(() => (isOver = true));
+    await until('the refusal', () => {
+      if (!isOver) clock.advance(250);
+      return isOver;
+    });
+    expect([await refused, clock.nowMs() - startMs]).toEqual(['its link is down', 5_000]);
+  });
+
+  test('names the manager, and what is wrong with the source there, without another manager', async () => {
+    const asked: string[] = [];
+    const wrong = async (manager: string): Promise<never> => {
+      asked.push(manager);
+      throw new KatamariError('bad_request', 'the source has no shards');
+    };
+    expect([await list(wrong), asked]).toEqual([
+      'The manager m1 cannot list the source: the source has no shards',
+      ['m1'],
+    ]);
+    expect(await list(async () => Promise.reject(new KatamariError('timeout', 'no answer in time')))).toBe(
+      'no answer in time',
+    );
+  });
+
+  test('names the services that are here when the content service is not', async () => {
+    const why =
+      'No manager has a copy of the content service Wrods; deploy it first, or name one of the services here: Words';
+    expect(await list(notUsed, new ManualClock(), 'Wrods')).toContain(why);
   });
 });

@@ -80,6 +80,16 @@ describe('A fault that every start would have', () => {
     await bench.untilServing({ 'Work@1.0.0': 8 });
   });
 
+  test('its output is in its event only, also when the program is slow to start', async () => {
+    const goes = `until test -e ${at('go')}; do sleep 0.02; done`;
+    const program = await script('chassis', `echo begins >&2; ${goes}; echo no licence >&2; exit 78`);
+    deploy({ command: [program] });
+    await until('its first line', () => lines.length > 0);
+    writeFileSync(at('go'), '');
+    expect(await untilFailed(1)).toContain('exited with status 78: no licence');
+    expect(lines).toEqual(['begins']);
+  });
+
   test.each<[string, () => Partial<Deployment>, string]>([
     ['a missing program', () => ({ command: [at('none')] }), 'there is no program'],
     ['a program that is not in PATH', () => ({ command: ['katamari-none'] }), 'there is no program'],
