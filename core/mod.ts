@@ -4,6 +4,7 @@
 export { type Address, dialAddress, formatAddress, isUnspecified, parseAddress, portOf, urlOf } from './address.ts';
 export { Backoff } from './backoff.ts';
 export { ByteAccount, ByteLedger, type SumLimits, UNLIMITED_SUMS } from './byte-ledger.ts';
+export { clipText } from './clip-text.ts';
 export { type Clock, sleep, systemClock, untilNextTurnMs } from './clock.ts';
 export {
   asKatamariError,

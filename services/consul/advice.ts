@@ -50,6 +50,11 @@ export function adviceFor(failure: ConsulFailure): { readonly trouble: ConsulTro
     : { trouble: 'other', hint: '. Is Consul running there?' };
 }
 
+/** Whether the connection was closed before the response, by the message of an error. */
+export function isHangUp(message: string): boolean {
+  return HUNG_UP.test(message);
+}
+
 /** Returns the first error code of an error or its causes; '' for none. */
 export function codeOf(error: unknown): string {
   for (let at = error as { code?: unknown; cause?: unknown } | undefined; at != null; at = at.cause as typeof at) {
@@ -116,5 +121,5 @@ const TLS_FAULTS: readonly { readonly pattern: RegExp; readonly hint: string }[]
   },
 ];
 const UNREACHABLE = /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOENT|Unable to connect/;
-/** A server that requires a certificate may close the connection after the handshake without an alert. */
+/** A server that requires a certificate may also close the connection in this way, without an alert. */
 const HUNG_UP = /ECONNRESET|EPIPE|EPROTO|socket hang up|closed/i;

@@ -6,7 +6,7 @@ import { EventEmitter } from 'node:events';
 import type { Address } from '../../core/mod.ts';
 import { type ConsulClientOptions, parseTarget, readPem } from './options.ts';
 import { describeMismatch, type RawEntry, RESPONSES } from './responses.ts';
-import { adviceFor, codeOf, type ConsulAction, type ConsulRight, type ConsulTrouble } from './advice.ts';
+import { adviceFor, codeOf, isHangUp, type ConsulAction, type ConsulRight, type ConsulTrouble } from './advice.ts';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import Consul from 'consul';
@@ -173,7 +173,7 @@ export class ConsulClient {
   }
 
   async get(key: string, signal?: AbortSignal): Promise<ConsulEntry | undefined> {
-    const { body } = await this.#call(RESPONSES.entries, onKey('read', key), signal, this.#timeoutMs(), (common) =>
+    const { body } = await this.#read(RESPONSES.entries, onKey('read', key), signal, this.#timeoutMs(), (common) =>
       this.#api.kv.get({ key, ...FRESH, ...common }),
     );
     return body?.map((raw) => this.#entryOf(raw))[0];
@@ -189,13 +189,14 @@ export class ConsulClient {
   ): Promise<ConsulList> {
     const { index = 0, waitMs = 0, signal } = options;
     const { wait, timeoutMs } = this.#readOptions(index, waitMs);
-    const { body = [], index: next } = await this.#call(
-      RESPONSES.entries,
-      onKey('watch', prefix),
-      signal,
-      timeoutMs,
-      (common) => this.#api.kv.get({ key: prefix, recurse: true, ...wait, ...common }),
-    );
+    const send = (common: object): Promise<unknown> =>
+      this.#api.kv.get({ key: prefix, recurse: true, ...wait, ...common });
+    const action = onKey('watch', prefix);
+    // A watch sends its failed queries again by itself.
+    const { body = [], index: next } =
+      index > 0
+        ? await this.#call(RESPONSES.entries, action, signal, timeoutMs, send)
+        : await this.#read(RESPONSES.entries, action, signal, timeoutMs, send);
     // Without an index the next query would not block, and the watch would poll in a busy loop.
     if (!(next > 0)) throw this.#notConsul(`watch ${prefix}`, 'a response without an index');
     return { index: next, entries: body.map((raw) => this.#entryOf(raw)) };
@@ -497,6 +498,27 @@ export class ConsulClient {
   close(): void {
     for (const context of this.#inFlight) context.emit('cancel');
     this.#api.destroy();
+  }
+
+  /**
+   * Sends a request that changes nothing. Consul, or a proxy in front of it, may close an idle connection at the moment
+   * when the request is written to it, so a request whose connection closed without a response is sent once more. A
+   * write is not: it may have been applied.
+   */
+  async #read<T>(
+    schema: z.ZodType<T>,
+    action: ConsulAction,
+    signal: AbortSignal | undefined,
+    timeoutMs: number,
+    send: (common: object) => Promise<unknown>,
+  ): Promise<{ index: number; body: T | undefined }> {
+    try {
+      return await this.#call(schema, action, signal, timeoutMs, send);
+    } catch (error) {
+      const { isCancelled, status, cause } = error as ConsulError;
+      if (isCancelled || status !== 0 || !(cause instanceof Error) || !isHangUp(cause.message)) throw error;
+      return await this.#call(schema, action, signal, timeoutMs, send);
+    }
   }
 
   /**

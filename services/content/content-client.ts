@@ -1,9 +1,9 @@
 // Client of `katamari.Content`, the control service of a content server.
 
-import type { Clock } from '../../core/mod.ts';
+import { clipText, type Clock } from '../../core/mod.ts';
 import { callControl, contentInterface } from '../../core/rpc/mod.ts';
 import type { JoiningChassis } from '../mesh/mod.ts';
-import { CLOSE_TIMEOUT_MS } from './limits.ts';
+import { CLOSE_TIMEOUT_MS, ENTRIES_MAX, WHY_CHARS_MAX } from './limits.ts';
 
 /** What a content server found in a shard. */
 export interface ShardFacts {
@@ -40,8 +40,12 @@ export class ContentClient {
 
   /** @throws ShardRefusal when it cannot be opened; KatamariError when the chassis does not answer */
   async open(shard: string, path: string): Promise<ShardFacts> {
-    const facts = (await this.#call('open', { shard, path }, this.#openTimeoutMs)) as Partial<ShardFacts>;
-    return { entries: facts.entries ?? 0, more: facts.more ?? {} };
+    const facts = await this.#call('open', { shard, path }, this.#openTimeoutMs);
+    const { entries = 0, more = {} } = facts as Partial<Pick<ShardFacts, 'more'>> & { readonly entries?: unknown };
+    if (typeof entries === 'number' && entries >= 0 && entries <= ENTRIES_MAX) return { entries, more };
+    // Sums over all shards of an index must stay exact.
+    const found = `${this.#chassis.name} says that it has ${String(entries)} entries`;
+    throw new ShardRefusal(`${found}, expected 0 to ${ENTRIES_MAX}; mend the content server`, false);
   }
 
   /** Resolves when no call uses the shard and its files are closed. */
@@ -60,8 +64,11 @@ export class ContentClient {
       stopTimer,
     );
     if (answer.kind === 'result') return answer.value;
-    if (answer.kind === 'failed') throw new ShardRefusal(`${chassis} answered: ${answer.message}`, false);
+    if (answer.kind === 'failed') {
+      const message = clipText(answer.message, WHY_CHARS_MAX);
+      throw new ShardRefusal(`${chassis} answered: ${message}`, false);
+    }
     const { why = 'it gave no reason', isDamaged = false } = answer.fields as { why?: string; isDamaged?: boolean };
-    throw new ShardRefusal(`${chassis} refused it: ${why}`, isDamaged);
+    throw new ShardRefusal(`${chassis} refused it: ${clipText(why, WHY_CHARS_MAX)}`, isDamaged);
   }
 }

@@ -14,6 +14,8 @@ export interface Copy {
   readonly service: string;
   readonly version: string;
   readonly left: AbortSignal;
+  /** Whether it has left because it failed. */
+  readonly hasFailed: () => boolean;
   readonly client: ContentClient;
   /** Shards that it has open, or is opening, by full name. */
   readonly open: Map<string, Promise<ShardFacts>>;
@@ -37,7 +39,7 @@ export class Copies {
   }
 
   add(chassis: JoiningChassis): Copy {
-    const { name, service, version, left } = chassis;
+    const { name, service, version, left, hasFailed } = chassis;
     const client = new ContentClient(chassis, this.#times);
     const [opens, closes] = [new Turns(OPENS_MAX), new Turns(CLOSES_MAX)];
     const copy: Copy = {
@@ -45,6 +47,7 @@ export class Copies {
       service,
       version,
       left,
+      hasFailed,
       client,
       open: new Map(),
       isOpen: new Set(),

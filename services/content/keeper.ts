@@ -243,6 +243,7 @@ export class Keeper {
       // A copy that refuses what others serve is at fault itself, and must not replace them.
       if (!(error instanceof ShardRefusal) || replica.newestServer() !== undefined) throw error;
       replica.refused(error);
+      if (copy.left.aborted) throw error;
     }
   }
 

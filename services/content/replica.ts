@@ -6,7 +6,7 @@ import { pause } from '../consul/mod.ts';
 import { ShardRefusal, type ShardFacts } from './content-client.ts';
 import type { Copies, Copy } from './copies.ts';
 import type { Fetch, Verify } from './fetch/fetcher.ts';
-import { FAULTS_MAX, RETRY_FIRST_MS, RETRY_MAX_MS, SOUND_MS } from './limits.ts';
+import { FATAL_OPENS_MAX, FAULTS_MAX, RETRY_FIRST_MS, RETRY_MAX_MS, SOUND_MS } from './limits.ts';
 import { DamagedFiles, ReplicaFiles, type FileCheck } from './replica-files.ts';
 import type { ReplicaState, ReplicaStatus } from './replica-status.ts';
 import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
@@ -56,6 +56,8 @@ export class Replica {
   #facts: ShardFacts = { entries: 0, more: {} };
   #why = '';
   #tries = 0;
+  /** Copies that have failed while they opened it, since it was served last. */
+  #fatalOpens = 0;
   #nextTryAtMs = 0;
   #isAnnounced = false;
   /** Manifest of the announced shard. The current order may have another one. */
@@ -221,9 +223,15 @@ export class Replica {
       .sort((a, b) => rcompare(a.version, b.version))[0];
   }
 
+  /** @throws FatalShard when copies have failed again and again while they opened it */
   async openIn(copy: Copy): Promise<ShardFacts> {
     const { copies, store } = this.#options;
-    return await copies.open(copy, this.#order, store.contentPath(this.#order));
+    try {
+      return await copies.open(copy, this.#order, store.contentPath(this.#order));
+    } catch (error) {
+      if (!copy.hasFailed() || ++this.#fatalOpens < FATAL_OPENS_MAX) throw error;
+      throw new FatalShard(copy, error as Error);
+    }
   }
 
   status(): ReplicaStatus {
@@ -291,7 +299,7 @@ export class Replica {
     while (this.#isCurrent) {
       const woken = this.#nextWake();
       const servers = copies.servers(this.#order).filter(({ isJoined }) => isJoined);
-      const facts = await Promise.all(servers.map((copy) => this.#openUnlessLeft(copy)));
+      const facts = await this.#openInAll(servers);
       if (!this.#isCurrent) return;
       if (this.#refusal !== undefined) throw this.#refusal;
       const joined = copies.servers(this.#order).filter(({ isJoined }) => isJoined);
@@ -303,12 +311,20 @@ export class Replica {
     }
   }
 
-  /** Returns undefined if the copy has left meanwhile, which is not a failure of the shard. */
+  /** A shard that may have cost a copy its life is opened in one after the other, so that it costs no two. */
+  async #openInAll(servers: readonly Copy[]): Promise<readonly (ShardFacts | undefined)[]> {
+    if (this.#fatalOpens === 0) return await Promise.all(servers.map((copy) => this.#openUnlessLeft(copy)));
+    const facts: (ShardFacts | undefined)[] = [];
+    for (const copy of servers) facts.push(await this.#openUnlessLeft(copy));
+    return facts;
+  }
+
+  /** Returns undefined if the copy has left meanwhile, which is not a failure of the shard if it happens once. */
   async #openUnlessLeft(copy: Copy): Promise<ShardFacts | undefined> {
     try {
       return await this.openIn(copy);
     } catch (error) {
-      if (copy.left.aborted) return undefined;
+      if (copy.left.aborted && !(error instanceof FatalShard)) return undefined;
       throw error;
     }
   }
@@ -392,6 +408,7 @@ export class Replica {
     this.#state = 'serving';
     this.#why = '';
     this.#tries = 0;
+    this.#fatalOpens = 0;
     this.#backoff.reset();
     this.#isAnnounced = true;
     this.#announcedManifest = this.#order.manifest;
@@ -411,6 +428,14 @@ export class Replica {
     this.#wake = new AbortController();
     const { signal } = this.#wake;
     return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+}
+
+/** Copies of its content server fail while they open the shard. Damaged files may be the cause, so they are checked. */
+export class FatalShard extends ShardRefusal {
+  constructor({ service, version }: Copy, { message }: Error) {
+    const what = `copies of ${service}@${version} fail while they open it, the last time with: ${message}`;
+    super(`${what}; see what they have written to the log, and whether the shard is damaged`, true);
   }
 }
 

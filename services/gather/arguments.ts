@@ -5,6 +5,7 @@ import { decodeStruct } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
 import type { Call } from '../../core/rpc/mod.ts';
 import { BinaryReader, BinaryWriter, WIRE_OF_KIND, WireError, type Method, type Type } from '../../core/thrift/mod.ts';
+import { DOCUMENTS_MAX } from './limits.ts';
 
 /** What the mesh reads of the arguments. */
 export interface GatherArguments {
@@ -58,12 +59,19 @@ export function textArgument(method: Method, args: Uint8Array, name: string): st
   return text;
 }
 
-/** The shards of the documents that a call names by DocumentId (idl/search.thrift); none for other methods. */
+/**
+ * The shards of the documents that a call names by DocumentId (idl/search.thrift); none for other methods.
+ * @throws KatamariError bad_request for too many documents
+ */
 export function shardsOfDocuments(method: Method, args: Uint8Array): readonly string[] {
   const { idsName } = fieldsOf(method);
   if (idsName === '') return [];
   const value = decodeStruct(method.args, args)[idsName];
   const ids = (Array.isArray(value) ? value : [value]) as readonly ({ readonly shard?: string } | undefined)[];
+  if (ids.length > DOCUMENTS_MAX) {
+    const why = `The call names ${ids.length} documents, limit is ${DOCUMENTS_MAX}; ask for them in several calls`;
+    throw new KatamariError('bad_request', why, { notRun: true });
+  }
   return [...new Set(ids.flatMap((id) => id?.shard ?? []))];
 }
 

@@ -1,7 +1,8 @@
 // Coverage: which shards are in an answer, as idl/content.thrift defines it.
 
+import { clipText } from '../../core/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
-import { MISSING_MAX, SHARDS_NAMED_MAX } from './limits.ts';
+import { MISSING_MAX, SHARDS_NAMED_MAX, WHY_CHARS_MAX } from './limits.ts';
 
 /** Why a shard is not in an answer; see enum Lack. */
 export const LACK = { noReplica: 1, timedOut: 2, failed: 3, overloaded: 4, cutShort: 5 } as const;
@@ -62,7 +63,10 @@ export function missingIn(
   const { shards = 0, complete = 0, missing = [] } = coverage;
   if (missing.length === 0 && complete >= shards) return undefined;
   const asked = new Set(places.map((place) => names[place]));
-  const named = missing.slice(0, MISSING_MAX).filter(({ shard }) => asked.delete(shard));
+  const named = missing
+    .slice(0, MISSING_MAX)
+    .filter(({ shard }) => asked.delete(shard))
+    .map((one) => ({ ...one, why: clipText((one as Partial<MissingShard>).why ?? '', WHY_CHARS_MAX) }));
   // A server names some of the shards, and counts all.
   const count = Math.min(places.length, Math.max(named.length, shards - complete));
   return count === 0 ? undefined : { named, count };

@@ -1,7 +1,7 @@
 // One gathered call: reads which shards it is about, asks them, and replies with one result and its coverage.
 
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
-import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { asKatamariError, clipText, KatamariError } from '../../core/mod.ts';
 import {
   NAMED_MISSING_MAX,
   NO_REPLY_CONTEXT,
@@ -23,7 +23,7 @@ import {
 } from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
 import type { GatherTools } from './gather-tools.ts';
-import { REQUEST_BYTES_MAX, RESERVE_MS, RESERVE_SHARE } from './limits.ts';
+import { NAME_CHARS_MAX, REQUEST_BYTES_MAX, RESERVE_MS, RESERVE_SHARE } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
 import { type AnsweredScatter, Scatter, type ScatterEnd } from './scatter.ts';
 import type { ShardAnswer } from './shard-group.ts';
@@ -94,7 +94,10 @@ export function placesOf(
     if (place === undefined) {
       const some = names.slice(0, NAMES_SHOWN_MAX).join(', ');
       const more = names.length > NAMES_SHOWN_MAX ? `, and ${names.length - NAMES_SHOWN_MAX} more` : '';
-      throw new KatamariError('bad_request', `${id} has no shard "${shard}"; its shards are ${some}${more}`);
+      throw new KatamariError(
+        'bad_request',
+        `${id} has no shard "${clipText(shard, NAME_CHARS_MAX)}"; its shards are ${some}${more}`,
+      );
     }
     places.add(place);
   }

@@ -1,13 +1,14 @@
 // An index version as a pool of the router: a service whose calls are gathered from its shards. So versions, ranges,
 // weights, sticky keys, statistics and access rules hold for indices as they do for services.
 
-import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { asKatamariError, clipText, KatamariError } from '../../core/mod.ts';
 import { NONE, type Call, type CallerIdentity, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import type { Offer } from '../mesh/mod.ts';
 import { shardsOfDocuments } from './arguments.ts';
 import { CountedSink } from './gather-counts.ts';
 import { gatherCall } from './gather-call.ts';
+import { NAME_CHARS_MAX } from './limits.ts';
 import { searchCall, shardOfCursor, takesStatistics } from './search-call.ts';
 import type { GatherTools } from './gather-tools.ts';
 import type { ServedIndex, ShardMap } from './shard-map.ts';
@@ -78,7 +79,7 @@ export class IndexOffer implements Offer {
   #indexFor({ args, identity }: Call, method: Method): ServedIndex {
     const { map, offerOf, mayCall } = this.#options;
     const named = shardOfCursor(method, args) ?? shardsOfDocuments(method, args)[0];
-    const id = named === undefined ? this.id : named.slice(0, named.indexOf('/'));
+    const id = named === undefined ? this.id : (named.split('/', 1)[0] as string);
     const offer = id === this.id ? this : offerOf(id);
     const isAllowed =
       offer === this ||
@@ -88,6 +89,10 @@ export class IndexOffer implements Offer {
         mayCall(identity, offer, method.name));
     const index = isAllowed ? map.get(id) : undefined;
     if (index !== undefined) return index;
-    throw new KatamariError('no_pool', `There is no ${id} here, or this caller may not call it`, { notRun: true });
+    throw new KatamariError(
+      'no_pool',
+      `There is no ${clipText(id, NAME_CHARS_MAX)} here, or this caller may not call it`,
+      { notRun: true },
+    );
   }
 }

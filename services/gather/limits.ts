@@ -31,12 +31,17 @@ export const NEWCOMER_REQUESTS_MAX = 4;
 /** Hits that a search may ask for, and those of all its requests together. */
 export const COUNT_MAX = 10_000;
 export const HITS_MAX = 200_000;
+/** Documents that a call may name. */
+export const DOCUMENTS_MAX = 10_000;
 /** Terms of a query. */
 export const TERMS_MAX = 1_024;
 /** Bytes of the arguments of all requests of one call together. */
 export const REQUEST_BYTES_MAX: number = 256 * 1024 * 1024;
 /** Bytes of all answers of one call together. */
 export const ANSWER_BYTES_MAX: number = 256 * 1024 * 1024;
+/** Characters of the reason why a shard is missing, and of a name that a caller has sent, in a message. */
+export const WHY_CHARS_MAX = 500;
+export const NAME_CHARS_MAX = 200;
 /** Shards that an error names. */
 export const SHARDS_NAMED_MAX = 3;
 /** Shards in the list of missing ones of a coverage. */

@@ -1,9 +1,10 @@
 // What a request that has brought nothing means for its shards: why they are missing, and whether they may be asked for
 // again.
 
-import type { KatamariError } from '../../core/mod.ts';
+import { clipText, type KatamariError } from '../../core/mod.ts';
 import { APPLICATION_EXCEPTION, readApplicationException } from '../../core/thrift/mod.ts';
 import { type Lack, LACK } from './coverage.ts';
+import { WHY_CHARS_MAX } from './limits.ts';
 
 export interface RequestLoss {
   readonly lack: Lack;
@@ -17,7 +18,7 @@ export interface RequestLoss {
 
 /** A reply that is of no use. */
 export function lossOfReply(why: string, mayRetry: boolean): RequestLoss {
-  return { lack: LACK.failed, why, mayRetry, isFree: false, isOfCopy: false };
+  return { lack: LACK.failed, why: clipText(why, WHY_CHARS_MAX), mayRetry, isFree: false, isOfCopy: false };
 }
 
 /** A TApplicationException, which a content server may have written wrongly. */
@@ -41,7 +42,7 @@ export function lossOfError({ code, message, facts }: KatamariError, tries: numb
   const isSuspect = facts.isSuspect === true && tries > 1;
   return {
     lack: code === 'overloaded' ? LACK.overloaded : LACK.failed,
-    why: message,
+    why: clipText(message, WHY_CHARS_MAX),
     mayRetry: code !== 'internal' && !isSuspect,
     isFree: facts.notRun === true,
     isOfCopy: code === 'resource_failed' && isReachable,

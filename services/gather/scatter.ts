@@ -257,7 +257,7 @@ export class Scatter implements RequestOwner {
     const wanted = minCoverage * places.length;
     // So many shards cannot be reached any more, unless one of them is enough.
     const isLost = isEnough === undefined && this.#answered + this.#open < wanted;
-    if (this.#open === 0 || isLost) return this.#finish();
+    if (this.#open === 0 || isLost) return this.#finish(!isLost);
     // Who needs no more shards does not wait for replicas.
     if (!this.#waits.isEmpty && this.#groups.size === 0 && this.#answered > 0 && this.#answered >= wanted)
       return this.#finish();
@@ -268,10 +268,11 @@ export class Scatter implements RequestOwner {
     deadlines.add(this.#extraAlarm);
   }
 
-  #finish(): void {
+  /** @param isLate false when it ends because too many shards are missing */
+  #finish(isLate = true): void {
     if (this.#isEnded) return;
     for (const group of this.#groups) {
-      const { why, lack } = group.openAs();
+      const { why, lack } = group.openAs(isLate);
       this.#giveUp(group.places, lack, why);
     }
     for (const { places, before } of this.#waits.waiting) this.#giveUp(places, before.lack, before.why);

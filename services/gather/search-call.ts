@@ -4,7 +4,7 @@
 // Other methods with a parameter `statistics`, such as `explain`, get the sums in the same way.
 
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
-import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { asKatamariError, clipText, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
 import { checkCoverage, shardsOfDocuments, textArgument, withShards, withStatistics } from './arguments.ts';
@@ -22,9 +22,9 @@ import {
 } from './gather-call.ts';
 import type { GatherTools } from './gather-tools.ts';
 import type { SortKey } from './hit-order.ts';
-import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
+import { COUNT_MAX, HITS_MAX, NAME_CHARS_MAX, TERMS_MAX } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
-import { bestHits, cursorOf, readFound, writeFound, type RawFound } from './raw-hits.ts';
+import { bestHits, cursorOf, readFound, writeFound, type RawFound, type RawHit } from './raw-hits.ts';
 import { type AnsweredScatter, Scatter } from './scatter.ts';
 import type { ServedIndex } from './shard-map.ts';
 import type { Statistics } from './statistics-cache.ts';
@@ -213,6 +213,7 @@ class SearchCall {
     this.#tools.counts.missed(missing);
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
     const hits = bestHits(found, sort, count);
+    checkShards(this.#index, hits);
     let [total, seen, hasMore] = [0n, 0, false];
     for (const one of found) {
       total += one.total;
@@ -223,6 +224,16 @@ class SearchCall {
     const cursor = (hasMore || seen > count) && last !== undefined ? cursorOf(this.#method, last) : '';
     const body = writeFound(this.#method, { total, hits, coverage, cursor });
     this.#sink.reply(replyOf(this.#index, answers, body, coverage));
+  }
+}
+
+/** @throws KatamariError internal for a hit of a shard that the index does not have */
+function checkShards({ id, placeOf }: ServedIndex, hits: readonly RawHit[]): void {
+  for (const { shard } of hits) {
+    if (placeOf.has(shard)) continue;
+    const name = clipText(shard, NAME_CHARS_MAX);
+    const why = `A content server of ${id} has found a document in the shard "${name}", and ${id} has no such shard`;
+    throw new KatamariError('internal', `${why}; mend the content server`);
   }
 }
 

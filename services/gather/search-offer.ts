@@ -2,7 +2,7 @@
 // searched as those of one index, so that scores can be compared.
 
 import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
-import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { asKatamariError, clipText, KatamariError } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, withCall, type Call, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { SHARDS_MAX, type Offer } from '../mesh/mod.ts';
@@ -10,6 +10,7 @@ import { gatherCall } from './gather-call.ts';
 import { CountedSink } from './gather-counts.ts';
 import type { IndexOffer } from './index-offer.ts';
 import type { GatherTools } from './gather-tools.ts';
+import { NAME_CHARS_MAX } from './limits.ts';
 import { searchCall } from './search-call.ts';
 import { serversText, type ServedIndex, type ShardMap } from './shard-map.ts';
 
@@ -67,17 +68,17 @@ export class SearchOffer implements Offer {
   /** The version of each index, each once. @throws KatamariError */
   #chosen(call: Call, indices: readonly string[]): readonly IndexOffer[] {
     const names = this.#options.names();
+    if (indices.length > INDICES_MAX) throw tooManyIndices(indices.length);
     const wanted = indices.flatMap((text) => {
       const [pattern = '', version = ''] = text.split('@');
       const matching = pattern.includes('*') ? names.filter((name) => isMatch(name, pattern)) : [pattern];
       return matching.map((name) => [name, version] as const);
     });
-    if (wanted.length === 0 || wanted.length > INDICES_MAX) {
-      const why =
-        wanted.length === 0
-          ? `No index is called ${indices.join(', ') || '""'}; indices are ${names.slice(0, NAMES_SHOWN_MAX).join(', ') || 'none'}`
-          : `The search is in ${wanted.length} indices, limit is ${INDICES_MAX}`;
-      throw new KatamariError(wanted.length === 0 ? 'no_pool' : 'bad_request', why, { notRun: true });
+    if (wanted.length > INDICES_MAX) throw tooManyIndices(wanted.length);
+    if (wanted.length === 0) {
+      const asked = clipText(indices.join(', '), NAME_CHARS_MAX) || '""';
+      const why = `No index is called ${asked}; indices are ${names.slice(0, NAMES_SHOWN_MAX).join(', ') || 'none'}`;
+      throw new KatamariError('no_pool', why, { notRun: true });
     }
     const chosen = wanted.map(([name, version]) => this.#options.choose(call, name, version));
     return [...new Map(chosen.map((offer) => [offer.id, offer])).values()];
@@ -116,6 +117,12 @@ export class SearchOffer implements Offer {
       again,
     };
   }
+}
+
+function tooManyIndices(count: number): KatamariError {
+  return new KatamariError('bad_request', `The search is in ${count} indices, limit is ${INDICES_MAX}`, {
+    notRun: true,
+  });
 }
 
 /** @throws KatamariError bad_request for an index whose content service does not search text */

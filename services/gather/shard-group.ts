@@ -75,9 +75,13 @@ export class ShardGroup {
     this.#others.clear();
   }
 
-  /** Why its shards are missing when time is up. */
-  openAs(): { readonly lack: Lack; readonly why: string } {
+  /**
+   * Why its shards are missing when the call ends.
+   * @param isLate whether time is up; else the call has ended because too many other shards are missing
+   */
+  openAs(isLate: boolean): { readonly lack: Lack; readonly why: string } {
     const waiting = this.#first ?? [...this.#others][0];
-    return { lack: LACK.timedOut, why: `${waiting?.holder.manager ?? 'no manager'} did not answer in time` };
+    const how = isLate ? 'did not answer in time' : 'was not waited for, since too many other shards are missing';
+    return { lack: LACK.timedOut, why: `${waiting?.holder.manager ?? 'no manager'} ${how}` };
   }
 }

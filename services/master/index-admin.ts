@@ -2,7 +2,7 @@
 // before anything is written: the name, the source as a manager sees it, the managers that could serve it.
 
 import { valid } from 'semver';
-import { KatamariError } from '../../core/mod.ts';
+import { clipText, KatamariError } from '../../core/mod.ts';
 import { INDEX_NAME, indexIdOf, manifestHash, type IndexRecord, type Route, type SourceFacts } from '../mesh/mod.ts';
 import type { AdminMethod, TokenArgs } from './admin-guard.ts';
 import type { IndexActions } from './index-actions.ts';
@@ -19,7 +19,7 @@ import {
 import { IndexReports } from './index-reports.ts';
 import type { ThriftIndexStatus } from './index-status.ts';
 import { manifestText, unknownIndex } from './index-store.ts';
-import { promotionWarnings, replicaWarnings } from './index-warnings.ts';
+import { promotionWarnings, replicaWarnings, spaceWarnings } from './index-warnings.ts';
 import type { ContentChoice } from './placement.ts';
 
 interface ThriftNewIndex {
@@ -162,7 +162,11 @@ class IndexAdmin {
     const { facts } = await this.#inspect(record.source, record);
     await this.#keepRoute(record);
     const added = await store.add(record, facts);
-    const warnings = [...facts.warnings, ...(await this.#replicaWarnings(added))];
+    const warnings = [
+      ...facts.warnings,
+      ...(await this.#replicaWarnings(added)),
+      ...spaceWarnings(added, facts.shards, await this.#reports.freeBytesFor(added)),
+    ];
     return { ...(await this.#changed(added, warnings)), isNew: true };
   }
 
@@ -275,12 +279,17 @@ class IndexAdmin {
   async #checked(index: ThriftNewIndex, by: string): Promise<IndexRecord> {
     const { name, version, source, contentService, promoteAtReplicas } = index;
     if (!INDEX_NAME.test(name))
-      throw bad(`"${name}" cannot be the name of an index, expected letters, digits and "_", and a letter first: wiki`);
+      throw bad(
+        `"${clipText(name, NAME_CHARS_MAX)}" cannot be the name of an index, expected at most 128 letters, digits and "_", and a letter first: wiki`,
+      );
     if (valid(version) !== version)
-      throw bad(`"${version}" is no version of an index, expected three numbers such as 3.0.0`);
+      throw bad(
+        `"${clipText(version, NAME_CHARS_MAX)}" is no version of an index, expected three numbers such as 3.0.0`,
+      );
     if (this.#actions.isService(name))
       throw bad(`${name} is the name of a service of the mesh; an index is a service too, so give it another name`);
-    if (!URL.canParse(source)) throw bad(`The source is "${source}", expected a URL such as file:///srv/indices/wiki`);
+    if (!URL.canParse(source))
+      throw bad(`The source is "${clipText(source, NAME_CHARS_MAX)}", expected a URL such as file:///srv/indices/wiki`);
     const content = contentOf(contentService);
     const managers = this.#able(content);
     if (managers.length === 0) throw noContentService(content, this.#actions.managers());
@@ -341,5 +350,7 @@ const UNREACHABLE_MS = 5_000;
 const TRY_AGAIN_MS = 250;
 /** Default number of replicas. */
 const REPLICAS_USUAL = 2;
+/** Characters of a wrong name in a message. */
+const NAME_CHARS_MAX = 200;
 /** Manifest of a record whose source has not been listed. */
 const NO_MANIFEST = '0'.repeat(64);

@@ -72,6 +72,12 @@ export class IndexReports {
     return holdersOf(record, await this.#actions.readHoldings());
   }
 
+  /** Disk left for shards on each of these managers; undefined where it has not told it yet. */
+  async freeBytesFor(record: IndexRecord): Promise<ReadonlyMap<string, number | undefined>> {
+    const mesh = await this.#actions.readHoldings();
+    return new Map(holdersOf(record, mesh).map((name) => [name, mesh.holdings.get(name)?.freeBytes]));
+  }
+
   /** Plans anew at the next question, because a version was changed here. */
   changed(): void {
     this.#prospects = undefined;

@@ -1,6 +1,7 @@
 // What an operator should know about a change of an index that is carried out all the same, in words.
 
-import { indexIdOf, type IndexRecord } from '../mesh/mod.ts';
+import { describeSize } from '../../core/mod.ts';
+import { indexIdOf, type IndexRecord, type SourceFacts } from '../mesh/mod.ts';
 import { contentText } from './index-checks.ts';
 import type { ThriftIndexStatus } from './index-status.ts';
 
@@ -27,6 +28,27 @@ export function replicaWarnings(record: IndexRecord, holders: readonly string[])
     );
   }
   return warnings;
+}
+
+/**
+ * Warns of a shard that is larger than what any manager has left on its disk: the leader places it nowhere.
+ * @param freeBytes disk left for shards by name of the manager that may hold them; of those that have told it
+ */
+export function spaceWarnings(
+  record: IndexRecord,
+  shards: SourceFacts['shards'],
+  freeBytes: ReadonlyMap<string, number | undefined>,
+): string[] {
+  const known = [...freeBytes].flatMap(([name, free]) => (free === undefined ? [] : [{ name, free }]));
+  const [emptiest] = known.sort((a, b) => b.free - a.free);
+  if (emptiest === undefined || known.length < freeBytes.size) return [];
+  const tooLarge = shards.filter(({ bytes }) => bytes > emptiest.free);
+  const [largest] = [...tooLarge].sort((a, b) => b.bytes - a.bytes);
+  if (largest === undefined) return [];
+  const what = tooLarge.length === 1 ? `the shard ${largest.name} is` : `${tooLarge.length} shards are`;
+  const size = tooLarge.length === 1 ? describeSize(largest.bytes) : `up to ${describeSize(largest.bytes)}`;
+  const have = `no manager with ${contentText(record)} has more than ${describeSize(emptiest.free)} of disk left for shards`;
+  return [`${what} ${size} large, and ${have} (${emptiest.name}); free space there, or split the shards`];
 }
 
 /**

@@ -15,6 +15,8 @@ export interface JoiningChassis {
   readonly fail: (why: string) => void;
   /** Aborted when it leaves its pool, or ends before it has joined. */
   readonly left: AbortSignal;
+  /** Whether it has left because it failed: it has crashed, hung or broken the protocol. */
+  readonly hasFailed: () => boolean;
 }
 
 /** Prepares a chassis. It joins its pool when the promise resolves, and is ended when it rejects. */

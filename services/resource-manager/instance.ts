@@ -145,6 +145,7 @@ export class ProcessInstance {
       },
       fail: (why) => this.end('ping_failed', why),
       left: this.#left.signal,
+      hasFailed: () => this.#left.signal.aborted && (this.#reason === 'start_failed' || !this.#isRetired),
     };
     // Each of its calls to the chassis has a timeout, after which it calls `fail`.
     await unlessAborted(prepare(chassis), this.#life.signal);
@@ -182,6 +183,11 @@ export class ProcessInstance {
     this.#left.abort();
   }
 
+  /** Whether it ends for a reason that is no fault of it. */
+  get #isRetired(): boolean {
+    return this.#reason !== undefined && !FAILURES.includes(this.#reason);
+  }
+
   #resourceOf(ready: ReadyChassis): Resource {
     const { recycle, clock, times, name, onRecycle } = this.#options;
     const resource = new Resource({
@@ -193,7 +199,7 @@ export class ProcessInstance {
       hangGraceMs: times.hangGraceMs,
       clock,
       onHung: (why) => this.#onHung(why),
-      isLeaving: () => this.#reason !== undefined && !FAILURES.includes(this.#reason),
+      isLeaving: () => this.#isRetired,
       onRetire: () => onRecycle('retired'),
       onServed: () => {
         if (recycle.afterCalls > 0 && resource.callsServed === recycle.afterCalls) onRecycle('calls');

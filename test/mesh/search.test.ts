@@ -173,9 +173,18 @@ describe('A search over seven shards', () => {
     expect(places).toEqual(wanted.hits.map(({ shard, score }) => [shard, score]));
   });
 
-  test('says where a query is wrong, and refuses too many hits', async () => {
-    const { error } = await mesh.call('many.search', { query: 'rabbit AND (hole' });
-    expect(error?.data).toMatchObject({ exception: 'BadQuery' });
+  test('says where a query is wrong, and refuses too many hits or documents', async () => {
+    const { error } = await mesh.call('many.search', { query: '\u{1F407} OR rabbit AND (hole' });
+    expect(error?.data).toMatchObject({ exception: 'BadQuery', at: 16 });
+    const documents = async (shard: string, count: number): Promise<string | undefined> => {
+      const ids = Array.from({ length: count }, (_, document) => ({ shard, document }));
+      return (await mesh.call('many.documents', { ids })).error?.message;
+    };
+    expect(await documents('many@1.0.0/part-00000', 10_000)).toBeUndefined();
+    expect(await documents('many@1.0.0/part-00000', 10_001)).toBe(
+      'The call names 10001 documents, limit is 10000; ask for them in several calls',
+    );
+    expect(await documents('elsewhere', 1)).toBe('There is no elsewhere here, or this caller may not call it');
     expect((await mesh.call('many.search', { query: 'rabbit', count: 10_000_000 })).error?.message).toBe(
       'count is 10000000, expected 0 to 10000; page with the cursor for more',
     );

@@ -27,11 +27,14 @@ export async function listSource(
     throw new SourceError(`${source} is empty, expected a folder in which each folder or file is a shard`);
   if (found.length > SHARDS_MAX)
     throw new SourceError(`${source} has ${found.length} shards, the limit is ${SHARDS_MAX}`);
-  return found.map(({ name, files }, at) => {
+  const shards = found.map(({ name, files }, at) => {
     const why = whyNoShardName(name) ?? (found[at - 1]?.name === name ? 'it is there twice' : undefined);
     if (why !== undefined) throw new SourceError(`${JSON.stringify(name)} in ${source} cannot be a shard: ${why}`);
     return describe(name, `${source.replace(/\/$/, '')}/${name}`, files);
   });
+  const bytes = shards.reduce((sum, shard) => sum + shard.bytes, 0);
+  if (bytes > SOURCE_BYTES_MAX) throw new SourceError(`${source} has ${tooLarge(bytes)}`);
+  return shards;
 }
 
 /** Lists one shard. @param source URL of the shard @throws SourceError that says what to change */
@@ -50,7 +53,12 @@ function describe(name: string, source: string, found: readonly ListedFile[]): L
   const digest = createHash('sha256');
   for (const file of files) digest.update(JSON.stringify([file.path, file.bytes, file.stamp]));
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  if (bytes > SOURCE_BYTES_MAX) throw new SourceError(`${source} has ${tooLarge(bytes)}`);
   return { name, source, bytes, digest: digest.digest('hex').slice(0, DIGEST_LENGTH), files };
+}
+
+function tooLarge(bytes: number): string {
+  return `files of ${bytes} bytes, the limit is ${SOURCE_BYTES_MAX}; see whether its list is right`;
 }
 
 /** Why these cannot be the files of a shard; undefined when they can. */
@@ -76,6 +84,7 @@ function whyNoPath(path: string): string | undefined {
   if (Buffer.byteLength(path) > PATH_BYTES_MAX) return `is longer than ${PATH_BYTES_MAX} bytes`;
   // oxlint-disable-next-line no-control-regex -- These are what is looked for.
   if (/[\\\u0000-\u001f\u007f]/.test(path)) return 'has a backslash or a control character in its name';
+  if (/\p{Surrogate}/u.test(path)) return 'has a name that is not UTF-8';
   const steps = path.split('/');
   if (steps.some((step) => step === '' || step === '.' || step === '..')) return 'is not a plain path below the shard';
   if (steps.some((step) => Buffer.byteLength(step) > STEP_BYTES_MAX))
@@ -88,6 +97,8 @@ function shownPath(path: string): string {
   return JSON.stringify(path.length > PATH_SHOWN ? `${path.slice(0, PATH_SHOWN)}...` : path);
 }
 
+/** Bytes of a source: a PiB. Sums over several sources stay exact. */
+const SOURCE_BYTES_MAX: number = 2 ** 50;
 /** Characters of a digest: 96 bits. */
 const DIGEST_LENGTH = 24;
 const PATH_BYTES_MAX = 1_024;

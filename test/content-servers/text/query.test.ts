@@ -129,6 +129,8 @@ describe('planQuery()', () => {
 
   test('refuses queries that are too long, too deep, or of too many words', () => {
     expect(refusal('a'.repeat(8_193)).why).toContain('8193 characters, the limit is 8192');
+    expect(refusal('\u{1F407}'.repeat(8_193)).why).toContain('8193 characters, the limit is 8192');
+    expect(refusal('\u{1F407}'.repeat(8_192)).why).toContain('no letter or digit');
     expect(plan(`${'('.repeat(20)}a${')'.repeat(20)}`).expression).toBe('"a"');
     expect(refusal(`${'('.repeat(21)}a${')'.repeat(21)}`)).toEqual({
       at: 20,

@@ -35,6 +35,8 @@ export class ConsulProxy {
         this.#forward(request, response);
       else void this.#intercept(request, response);
     });
+    // Like Consul, it keeps idle connections. Closing one under a write would be a fault that the test did not order.
+    this.#server.keepAliveTimeout = 0;
   }
 
   /** @param target HOST:PORT @param host address to listen on */

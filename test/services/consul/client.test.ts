@@ -113,6 +113,32 @@ describe('consulClient()', () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
+  test('sends a read again when an idle connection closes under it, and a write never', async () => {
+    const seen: string[] = [];
+    let isClosing = false;
+    const server = createHttpServer((request, response) => {
+      seen.push(request.method ?? '');
+      // As a server whose idle timeout passes while the request is on its way.
+      if (isClosing) request.socket.destroy();
+      else response.writeHead(404, { 'x-consul-index': '1' }).end();
+      isClosing = false;
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const client = consulClient({ address: `127.0.0.1:${(server.address() as AddressInfo).port}` });
+    for (const read of [() => client.get('k'), async () => (await client.list('k')).entries[0]]) {
+      expect(await read()).toBeUndefined();
+      isClosing = true;
+      expect(await read()).toBeUndefined();
+    }
+    expect(seen.splice(0)).toEqual(Array.from({ length: 6 }, () => 'GET'));
+    isClosing = true;
+    await expect(client.put('k', 'v')).rejects.toThrow('Cannot write k at Consul');
+    expect(seen).toEqual(['PUT']);
+    client.close();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
   test('names the address when nothing listens there', async () => {
     const [port] = await freePorts(1);
     const client = consulClient({ address: `127.0.0.1:${port}` });

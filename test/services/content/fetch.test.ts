@@ -102,6 +102,14 @@ describe('A source', () => {
       'is neither a file nor a folder',
     ],
     [
+      'with a name that is not UTF-8 in a shard',
+      () => {
+        write('wiki/a/x', 'x');
+        writeFileSync(Buffer.concat([Buffer.from(at('wiki/a/')), Buffer.of(0xff, 0x61)]), 'x');
+      },
+      'has a name that is not UTF-8; rename it',
+    ],
+    [
       'with a pipe in a shard',
       () => {
         write('wiki/a/x', 'x');

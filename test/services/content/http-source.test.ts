@@ -1,5 +1,6 @@
 // Shards from an HTTP server: lists, ranges, broken connections, redirects, and answers that are wrong.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { request } from '../../../services/content/fetch/sources/http-request.ts';
 import { FileServer } from '../../kit/content/file-server.ts';
 import { Fetching } from '../../kit/content/fetching.ts';
 import { randomBytes } from 'node:crypto';
@@ -183,6 +184,41 @@ describe('An HTTP source', () => {
       expect(found).not.toContain('secret');
     }
   }, 60_000);
+
+  test('that lists more bytes than can be counted, or a name that is not UTF-8, is refused', async () => {
+    const sha256 = 'a'.repeat(64);
+    const list = (...files: readonly (readonly [name: string, bytes: number])[]): void => {
+      const listed = files.map(([name, bytes]) => ({ path: name, bytes, sha256 }));
+      server.files.set('/wiki/shards.json', Buffer.from(JSON.stringify({ shards: [{ name: 'a', files: listed }] })));
+    };
+    list(['x', Number.MAX_SAFE_INTEGER], ['y', Number.MAX_SAFE_INTEGER]);
+    await expect(fetching.inspect(source)).rejects.toThrow(
+      `${source}/a has files of 18014398509481982 bytes, the limit is 1125899906842624; see whether its list is right`,
+    );
+    list(['\ud800', 1]);
+    await expect(fetching.inspect(source)).rejects.toThrow(
+      'has the file "\\ud800", which has a name that is not UTF-8',
+    );
+  });
+
+  test('that is too slow is given up, but not one whose reader is slow', async () => {
+    server.answer = (asked, response) => {
+      if (asked.url !== '/slow') return false;
+      response.writeHead(200);
+      const timer = setInterval(() => response.write('.'), 20);
+      response.on('close', () => clearInterval(timer));
+      return true;
+    };
+    const read = async (url: string, pauseMs: number): Promise<void> => {
+      const { chunks } = await request(url, { slowMs: 200 });
+      for await (const _ of chunks()) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    };
+    await expect(read(`${server.url}/slow`, 0)).rejects.toThrow(
+      /\/slow has sent \d+ bytes in \d s, expected 1024 bytes a second at least; see what makes its server/,
+    );
+    server.files.set('/large', randomBytes(500_000));
+    await read(`${server.url}/large`, 50);
+  });
 
   test('that cannot be reached, or does not exist, says so', async () => {
     await expect(fetching.inspect(source)).rejects.toThrow(

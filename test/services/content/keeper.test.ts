@@ -392,8 +392,9 @@ describe('A served shard whose calls fail', () => {
       'its files on this manager are damaged: words.txt has 3 bytes, and had 9 when it was fetched; ' +
       '3 calls in a row have failed here: ';
     await until('the cause to be told', () => stateOf('b').includes(why));
-    expect(keeper.record().failed).toMatchObject([{ indexVersion: 'wiki@1.0.0', place: 1, tries: 1 }]);
-    expect(keeper.record().failed[0]?.why).toContain(why);
+    const failed = await until('the try to count', () => keeper.record().failed[0]);
+    expect(failed).toMatchObject({ indexVersion: 'wiki@1.0.0', place: 1, tries: 1 });
+    expect(failed.why).toContain(why);
     await served('wiki@1.0.0 0-1');
     expect(fetches.filter((name) => name.endsWith('/b')).length).toBe(2);
     expect(await total('hello')).toBe(2);
@@ -543,6 +544,41 @@ describe('A served shard whose files change on the disk', () => {
   });
 });
 
+describe('A shard that ends each content server that opens it', () => {
+  const FATAL = /^backing_off: copies of Words@1\.0\.0 fail while they open it, the last time with: .+; see what they/;
+
+  test('is opened ever more seldom and by one copy at a time, and the others are served', async () => {
+    writeShard('a', 'hello');
+    writeShard('b', 'hello', { kills: '' });
+    deploy(2);
+    keeper.setOrders(await orders());
+    await until('the reason', () => FATAL.test(stateOf('b')));
+    await served('wiki@1.0.0 0');
+    await bench.untilServing({ 'Words@1.0.0': 2 });
+    const opens = (): number => ledger().filter((line) => line.startsWith('open wiki@1.0.0/b')).length;
+    const [before, triesBefore] = [opens(), keeper.status()[1]?.tries ?? 0];
+    await until('two more tries', () => (keeper.status()[1]?.tries ?? 0) >= triesBefore + 2);
+    expect(opens() - before).toBe(2);
+    await served('wiki@1.0.0 0');
+    expect(await call('count', { word: 'hello' })).toEqual({ 'wiki@1.0.0/a': 1 });
+  });
+
+  test('though it was served before is withdrawn, and new copies come up without it', async () => {
+    writeShard('a', 'hello');
+    writeShard('b', 'hello');
+    deploy(1);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0-1');
+    writeFileSync(at('shards/live/wiki@1.0.0/b/content/kills'), '');
+    const [only = 0] = bench.alive();
+    process.kill(only, 'SIGKILL');
+    await until('the reason', () => FATAL.test(stateOf('b')));
+    await served('wiki@1.0.0 0');
+    rmSync(at('shards/live/wiki@1.0.0/b/content/kills'));
+    await served('wiki@1.0.0 0-1');
+    expect(await call('count', { word: 'hello' })).toEqual({ 'wiki@1.0.0/a': 1, 'wiki@1.0.0/b': 1 });
+  });
+});
 describe('A new copy that refuses what another one serves', () => {
   test('does not come up, and the shard is served on', async () => {
     writeShard('a', 'hello');

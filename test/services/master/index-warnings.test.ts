@@ -1,7 +1,7 @@
 // What operators are told about changes that are carried out all the same.
 import { describe, expect, test } from 'vitest';
 import { indexStatus, type ThriftIndexStatus } from '../../../services/master/index-status.ts';
-import { promotionWarnings, replicaWarnings } from '../../../services/master/index-warnings.ts';
+import { promotionWarnings, replicaWarnings, spaceWarnings } from '../../../services/master/index-warnings.ts';
 import { indexOf } from './index-records.ts';
 
 function statusOf(version: string, change: Partial<ThriftIndexStatus> = {}): ThriftIndexStatus {
@@ -44,6 +44,41 @@ describe('promotionWarnings()', () => {
     expect(promotionWarnings(undefined, statusOf('2.0.0', { served: 3, replicasServed: 0 }))).toEqual([
       '3 of 4 shards are served: calls fail until the others are, except with a lower minCoverage',
     ]);
+  });
+});
+
+describe('spaceWarnings()', () => {
+  const GIB = 2 ** 30;
+  const [, record] = indexOf('1.0.0');
+  const shards = [7_000, 20, 9_000].map((gib, at) => ({ name: `part-${at}`, bytes: gib * GIB, digest: 'd' }));
+
+  test('names the largest shard that no manager has space for, and the most that one has', () => {
+    const free = new Map([
+      ['m1', 12 * GIB],
+      ['m2', 8_000 * GIB],
+    ]);
+    expect(spaceWarnings(record, shards, free)).toEqual([
+      'the shard part-2 is 9000.0 GiB large, and no manager with Words@^1 has more than 8000.0 GiB of disk left for ' +
+        'shards (m2); free space there, or split the shards',
+    ]);
+    expect(spaceWarnings(record, shards, new Map([['m1', 12 * GIB]]))[0]).toMatch(
+      /^3 shards are up to 9000\.0 GiB large, and no manager with Words@\^1 has more than 12\.0 GiB of disk left/,
+    );
+  });
+
+  test('says nothing when there is space, or a manager has not told how much it has', () => {
+    expect(spaceWarnings(record, shards, new Map([['m1', 9_000 * GIB]]))).toEqual([]);
+    expect(
+      spaceWarnings(
+        record,
+        shards,
+        new Map([
+          ['m1', GIB],
+          ['m2', undefined],
+        ]),
+      ),
+    ).toEqual([]);
+    expect(spaceWarnings(record, shards, new Map())).toEqual([]);
   });
 });
 

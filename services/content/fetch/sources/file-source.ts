@@ -103,6 +103,9 @@ async function readFolder(folder: string): Promise<readonly string[]> {
 
 function unreadable(at: string, error: unknown): never {
   const { code } = error as NodeJS.ErrnoException;
+  // A name that is not UTF-8 is read with this mark in it, and is not found by it.
+  if (code === 'ENOENT' && at.includes('\uFFFD'))
+    throw new SourceError(`${at} has a name that is not UTF-8; rename it`);
   const why: Readonly<Record<string, string>> = {
     ENOENT: 'does not exist',
     ENOTDIR: 'is a file, expected a folder of shards',

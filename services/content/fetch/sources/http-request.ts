@@ -10,6 +10,8 @@ export interface SourceRequest {
   readonly body?: string;
   /** Time limit until the headers of the answer. */
   readonly timeoutMs?: number;
+  /** Time over which the body must come at SLOW_BYTES_PER_S at least. Only time that is waited for it counts. */
+  readonly slowMs?: number;
 }
 
 /** An answer whose body has not been read. Every answer is read or closed. */
@@ -26,7 +28,7 @@ export interface SourceAnswer {
 
 /** @throws SourceError when the server cannot be reached or does not answer in time */
 export async function request(url: string, options: SourceRequest = {}): Promise<SourceAnswer> {
-  const { method = 'GET', headers = {}, body, timeoutMs = HEADERS_TIMEOUT_MS } = options;
+  const { method = 'GET', headers = {}, body, timeoutMs = HEADERS_TIMEOUT_MS, slowMs = SLOW_MS } = options;
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), timeoutMs);
   try {
@@ -37,7 +39,7 @@ export async function request(url: string, options: SourceRequest = {}): Promise
       signal: stop.signal,
       ...(body === undefined ? {} : { body }),
     });
-    return answerOf(url, response, stop);
+    return answerOf(url, response, stop, slowMs);
   } catch (error) {
     const why = stop.signal.aborted
       ? `did not answer within ${timeoutMs / 1_000} s`
@@ -63,7 +65,7 @@ export function refusalOf(answer: SourceAnswer, expected: string): SourceError {
   return new SourceError(`${shownSource(answer.url)} ${why} (status ${status}, expected ${expected})`, { canPass });
 }
 
-function answerOf(url: string, response: Response, stop: AbortController): SourceAnswer {
+function answerOf(url: string, response: Response, stop: AbortController, slowMs: number): SourceAnswer {
   const { status, headers, body } = response;
   const encoding = headers.get('content-encoding') ?? 'identity';
   const close = (): void => stop.abort();
@@ -72,17 +74,31 @@ function answerOf(url: string, response: Response, stop: AbortController): Sourc
       throw new SourceError(`${shownSource(url)} is sent compressed (${encoding}); turn that off on its server`);
     const reader = body?.getReader();
     let isLate = false;
+    let [waitedMs, bytes] = [0, 0];
     try {
       while (reader !== undefined) {
+        const askedMs = performance.now();
         const timer = setTimeout(() => {
           isLate = true;
           stop.abort();
         }, CHUNK_TIMEOUT_MS);
         const { done, value } = await reader.read().finally(() => clearTimeout(timer));
         if (done) return;
+        waitedMs += performance.now() - askedMs;
+        bytes += value.length;
+        // A fetch that takes for ever would keep others from their turn.
+        if (waitedMs >= slowMs) {
+          if (bytes < (waitedMs / 1_000) * SLOW_BYTES_PER_S)
+            throw new SourceError(
+              `${shownSource(url)} has sent ${bytes} bytes in ${Math.round(waitedMs / 1_000)} s, expected ` +
+                `${SLOW_BYTES_PER_S} bytes a second at least; see what makes its server or the network slow`,
+            );
+          [waitedMs, bytes] = [0, 0];
+        }
         yield value;
       }
     } catch (error) {
+      if (error instanceof SourceError) throw error;
       const why = isLate ? `has sent nothing for ${CHUNK_TIMEOUT_MS / 1_000} s` : `broke off: ${codeOf(error)}`;
       throw new SourceError(`${shownSource(url)} ${why}`, { canPass: true });
     } finally {
@@ -121,4 +137,6 @@ export function checkLength(answer: SourceAnswer, bytes: number): void {
 
 const HEADERS_TIMEOUT_MS = 30_000;
 const CHUNK_TIMEOUT_MS = 30_000;
+const SLOW_MS = 60_000;
+const SLOW_BYTES_PER_S = 1_024;
 const TEXT_BYTES_MAX = 16 * 1024 * 1024;

@@ -77,11 +77,15 @@ export class HttpSource implements ShardSource {
           ? `redirects more than ${REDIRECTS_MAX} times`
           : next?.origin !== new URL(at).origin
             ? 'redirects to another server'
-            : whyNotAllowed(next.href, this.#allowed);
+            : refusedRedirect(whyNotAllowed(next.href, this.#allowed));
       if (why !== undefined) throw new SourceError(`${url} ${why}`);
       at = next?.href ?? at;
     }
   }
+}
+
+function refusedRedirect(why: string | undefined): string | undefined {
+  return why === undefined ? undefined : `redirects to where it must not. ${why}`;
 }
 
 /** Throws unless the answer is the rest of the file. */
