@@ -27,7 +27,8 @@ export function formatOf(file: string): 'ndjson' | 'text' {
   const extension = path.extname(file).toLowerCase();
   if (extension === '.ndjson' || extension === '.jsonl') return 'ndjson';
   if (extension === '.txt' || extension === '.md') return 'text';
-  throw new BuildError(`${file}: cannot read files that end in "${extension}", expected .ndjson, .jsonl, .txt or .md`);
+  const ending = extension === '' ? 'have no ending' : `end in "${extension}"`;
+  throw new BuildError(`${file}: cannot read files that ${ending}, expected .ndjson, .jsonl, .txt or .md`);
 }
 
 /** The documents of a file. @throws BuildError with file and line */

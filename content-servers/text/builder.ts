@@ -2,8 +2,8 @@
 // and every kind of document. All shards get the same fields. The result appears at once: the files are written to a
 // folder beside the output, which is renamed when everything is on the disk.
 
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Analyzers } from './analyzer.ts';
 import { BuildError, documentsOf, formatOf, type InputRecord } from './build-input.ts';
@@ -64,8 +64,15 @@ export async function buildShards(options: BuildShardsOptions): Promise<BuildSha
   const startMs = performance.now();
   const bytesToRead = checkOptions(options);
   const output = path.resolve(options.output);
-  await mkdir(path.dirname(output), { recursive: true });
-  const folder = mkdtempSync(`${output}.building-`);
+  const folder = `${output}.building-${randomUUID().slice(0, 8)}`;
+  try {
+    mkdirSync(path.dirname(output), { recursive: true });
+    // With the rights that the umask gives: managers often run as another user.
+    mkdirSync(folder);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new BuildError(`Cannot make a folder in ${path.dirname(output)} (${code ?? message}); name another output`);
+  }
   let build: IndexBuild | undefined;
   try {
     build = new IndexBuild(folder, options, bytesToRead);
@@ -200,10 +207,10 @@ function checkOptions({ inputs, output, shards, tokenizer }: BuildShardsOptions)
   }
   let bytes = 0;
   for (const file of inputs) {
-    formatOf(file);
     const facts = statSync(file, { throwIfNoEntry: false });
     if (facts?.isFile() !== true)
-      throw new BuildError(`${file}: ${facts === undefined ? 'does not exist' : 'is not a file'}`);
+      throw new BuildError(`${file} ${facts === undefined ? 'does not exist' : 'is no file'}`);
+    formatOf(file);
     bytes += facts.size;
   }
   return bytes;

@@ -5,7 +5,7 @@ import { explainScore } from './explain.ts';
 import { TEXT_LIMITS } from './limits.ts';
 import { checkSort, type TextSortKey } from './order.ts';
 import type { QueryPlan } from './plan.ts';
-import { badQuery, parseQuery, type QueryTree } from './query.ts';
+import { badQuery, inFilter, parseQuery, type QueryTree } from './query.ts';
 import { matchesOf, plansOf, searchShards, shownFields, sumStatistics } from './search.ts';
 import type { TextShard } from './shard.ts';
 import { SoftEnd } from './soft-end.ts';
@@ -108,7 +108,7 @@ export function textHandlers(content: Pick<Content<TextShard>, 'use'>): Handlers
 }
 
 function parseFilter(filter: string): QueryTree | undefined {
-  return filter === '' ? undefined : parseQuery(filter);
+  return filter === '' ? undefined : inFilter(() => parseQuery(filter));
 }
 
 /** The sums of the caller. It cannot send sums that make a score NaN: they are whole. Empty counts as absent. */

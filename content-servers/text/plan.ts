@@ -4,7 +4,7 @@
 
 import type { Analyzer } from './analyzer.ts';
 import { TEXT_LIMITS } from './limits.ts';
-import { badQuery, type QueryTree, type QueryWords } from './query.ts';
+import { badQuery, inFilter, type QueryTree, type QueryWords } from './query.ts';
 import type { SetTree } from './set-tree.ts';
 
 /** A term that scores documents. */
@@ -40,8 +40,8 @@ export function planQuery({ query, filter }: PlanRequest, analyzer: Analyzer, fi
   const sets = planner.setsOf(query);
   if (filter === undefined)
     return { expression: found, terms: planner.terms, sets, isAnyTerm: sets !== undefined && isUnion(sets) };
-  const kept = planner.expressionOf(filter, false);
-  if (kept === undefined) throw badQuery('the filter has no letter or digit to search', 0);
+  const kept = inFilter(() => planner.expressionOf(filter, false));
+  if (kept === undefined) throw badQuery('in the filter: it has no letter or digit to search', 0);
   const keptSets = planner.setsOf(filter);
   const isSets = sets !== undefined && keptSets !== undefined;
   return {

@@ -52,6 +52,17 @@ export function badQuery(why: string, at = -1): ThriftException {
   return new ThriftException('BadQuery', { why, at });
 }
 
+/** Says of a BadQuery that it is about the filter, not the query. */
+export function inFilter<Result>(read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof ThriftException) || error.exception !== 'BadQuery') throw error;
+    const { why, at } = error.fields as { why: string; at: number };
+    throw badQuery(`in the filter: ${why}`, at);
+  }
+}
+
 type QueryToken =
   | { readonly kind: 'word'; readonly text: string; readonly isPrefix: boolean; readonly at: number }
   | { readonly kind: 'phrase'; readonly text: string; readonly at: number }

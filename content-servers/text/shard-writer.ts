@@ -1,6 +1,6 @@
 // Writes one shard: rows of documents first, since each may bring a new field, then the index over its text fields.
 
-import { closeSync, fsyncSync, openSync, statSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { SHARD_FORMAT, SHARD_VERSION } from './shard-file.ts';
 import { DOCUMENT_ID } from './shard-schema.ts';
 import { createSqlFile, type SqlDatabase, type SqlStatement, type SqlValue } from './sqlite.ts';
@@ -15,6 +15,8 @@ export class ShardWriter {
   /** @param cacheBytes memory for pages; what does not fit is written early */
   constructor(file: string, cacheBytes: number) {
     this.#file = file;
+    // SQLite's WebAssembly makes a file that only its owner can read. It keeps the rights of one that exists.
+    writeFileSync(file, '');
     this.#database = createSqlFile(file);
     this.#database.exec(`PRAGMA cache_size = -${Math.max(64, Math.floor(cacheBytes / 1024))}`);
     this.#database.exec(

@@ -8,7 +8,7 @@ import type { IndexShowOptions } from './commands/index-show.ts';
 import type { IndexStatusOptions } from './commands/index-status.ts';
 import type { IndexVerifyOptions } from './commands/index-verify.ts';
 import { command, examples, type SetExitCode, withMesh, withWait } from './kit/command-options.ts';
-import type { ClientOptions, CliContext } from './kit/context.ts';
+import type { CliContext } from './kit/context.ts';
 
 export function addIndexCommands(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   const group = command(program, 'index', 'add, show and remove sharded indices').addHelpText(
@@ -44,16 +44,18 @@ function addBuild(group: Command, context: CliContext, setExitCode: SetExitCode)
 function addSearch(group: Command, context: CliContext, setExitCode: SetExitCode): void {
   withMesh(command(group, 'search', 'search a text index'))
     .argument('<index>', 'name, or name and version; several with commas, patterns with *')
-    .argument('<query>', 'words, "a phrase", AND OR NOT, field:word, prefix*')
+    .argument('<query...>', 'words, "a phrase", AND OR NOT, field:word, prefix*')
     .option('--count <hits>', 'number of hits', '10')
     .option('--fields <fields>', 'stored fields to print, comma separated (default: all)')
     .option('--filter <query>', 'a query that documents must match too, without influence on scores')
     .option('--sort <fields>', 'fields to sort by, comma separated; -field for descending (default: by score)')
     .option('--after <cursor>', 'the hits after those of an earlier search')
+    .option('--min-coverage <share>', 'share of the shards that must be in the answer, such as 0.9 (default: all)')
     .option('--json', 'print JSON')
-    .action(async (index: string, query: string, options: IndexSearchOptions) =>
-      setExitCode(await (await import('./commands/index-search.ts')).runIndexSearch(context, index, query, options)),
-    )
+    .action(async (index: string, words: string[], options: IndexSearchOptions) => {
+      const { runIndexSearch } = await import('./commands/index-search.ts');
+      setExitCode(await runIndexSearch(context, index, words.join(' '), options));
+    })
     .addHelpText(
       'after',
       examples(
@@ -182,7 +184,8 @@ function addChanges(group: Command, context: CliContext, setExitCode: SetExitCod
     );
   withMesh(command(group, 'remove', 'remove a version of an index'))
     .argument('<index>', 'name and version')
-    .action(async (index: string, options: ClientOptions) =>
+    .option('--json', 'print JSON')
+    .action(async (index: string, options: IndexChangeOptions) =>
       setExitCode(await (await import('./commands/index-admin.ts')).runIndexRemove(context, index, options)),
     )
     .addHelpText('after', examples('katamari index remove wiki@2.0.0'));

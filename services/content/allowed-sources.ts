@@ -68,6 +68,8 @@ function readUrl(text: string): PlainUrl | string {
   if (/\/\.\.?(\/|$)/.test(text)) return 'it has the steps "." or ".."';
   if (/[?#]/.test(text)) return 'it has a query or a fragment';
   const url = new URL(text);
+  if (!SCHEMES.has(url.protocol))
+    return `its scheme is "${url.protocol}", expected ${[...SCHEMES].map((scheme) => `"${scheme}"`).join(', ')}`;
   if (url.username !== '' || url.password !== '' || /^[a-z0-9]+:\/+[^/]*@/i.test(text))
     return 'it has a user or a password; credentials come from the environment of the manager';
   if (url.protocol === 'file:' && url.host !== '') return 'it names a host; a file: URL has three slashes';
@@ -93,6 +95,7 @@ async function realFile(url: string): Promise<string | undefined> {
   }
 }
 
+const SCHEMES: ReadonlySet<string> = new Set(['file:', 'http:', 'https:', 's3:', 'hdfs:', 'swebhdfs:']);
 /** Default ports. */
 const PORTS: Readonly<Record<string, string>> = {
   'http:': '80',

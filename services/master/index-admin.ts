@@ -261,7 +261,7 @@ class IndexAdmin {
         try {
           return { manager, facts: await inspect(manager, source) };
         } catch (error) {
-          if (!isUnreachable(error)) throw error;
+          if (!isUnreachable(error)) throw ofManager(manager, error);
           unreachable = error;
         }
       }
@@ -324,6 +324,15 @@ class IndexAdmin {
 /** Whether a manager did not get a call, or went away with it. Another one may answer. */
 function isUnreachable(error: unknown): boolean {
   return error instanceof KatamariError && (error.code === 'resource_failed' || error.code === 'draining');
+}
+
+/**
+ * The error of a manager that looked at a source, with its name: a path on another machine, and the settings of another
+ * manager, are what is wrong most often.
+ */
+function ofManager(manager: string, error: unknown): unknown {
+  if (!(error instanceof KatamariError) || error.code !== 'bad_request') return error;
+  return new KatamariError('bad_request', `The manager ${manager} cannot list the source: ${error.message}`);
 }
 
 function bytesOf({ shards }: Pick<SourceFacts, 'shards'>): number {

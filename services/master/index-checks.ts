@@ -71,11 +71,12 @@ export function checkSame(known: IndexRecord, asked: IndexRecord, replicas: numb
 
 export function noContentService(content: ContentChoice, managers: ReadonlyMap<string, ManagerRecord>): Error {
   const { contentService } = content;
-  const others = [...managers.values()]
-    .flatMap(({ pools }) => pools)
-    .filter(({ service }) => service === contentService);
+  const pools = [...managers.values()].flatMap((manager) => manager.pools);
+  const others = pools.filter(({ service }) => service === contentService);
   const versions = [...new Set(others.map(({ version }) => version))].join(', ');
-  const hint = versions === '' ? 'deploy it first' : `versions here are ${versions}`;
+  const services = [...new Set(pools.map(({ service }) => service))].sort().slice(0, NAMES_MAX).join(', ');
+  const deploy = `deploy it first${services === '' ? '' : `, or name one of the services here: ${services}`}`;
+  const hint = versions === '' ? deploy : `versions here are ${versions}`;
   return bad(`No manager has a copy of the content service ${contentText(content)}; ${hint}`);
 }
 

@@ -104,7 +104,9 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     fleet.loadSnapshot(new Map(Object.entries(snapshot.managers)));
     gatherer.loadSnapshot(new Map(Object.entries(snapshot.indices ?? {})));
     const why = hasAnswered ? 'lists no manager' : 'does not answer';
-    events.add('consul_lost', config.consul.address, `${why}; started with the snapshot of ${snapshot.takenAt}`);
+    // An embedded Consul lists none whenever the mesh starts again.
+    if (!hasAnswered || !config.consul.embedded)
+      events.add('consul_lost', config.consul.address, `${why}; started with the snapshot of ${snapshot.takenAt}`);
   }
   snapshotFile.enable();
   const consulMetrics = new ConsulMetrics(client);

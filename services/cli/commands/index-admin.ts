@@ -42,7 +42,13 @@ export async function runIndexAdd(
   const waitMs = readWait(options.wait ?? false);
   const asked = await readIndex(context, index, source, options);
   const client = new IndexClient(connect(context, options));
+  let left = `Stopped. ${index} may have been added: katamari index status ${index} shows it.`;
+  context.onStopSignal(() => {
+    terminal.writeError(`${left}\n`);
+    context.exitNow(EXIT.failed);
+  });
   const { status, isNew, warnings } = await client.add(asked);
+  left = `Stopped waiting. The mesh goes on with ${index}: katamari index status ${index} shows how far it is.`;
   writeWarnings(terminal, warnings);
   if (options.json !== true) {
     const size = `${status.shards} ${status.shards === 1 ? 'shard' : 'shards'}, ${describeSize(status.bytes)}`;
@@ -126,11 +132,17 @@ export async function runIndexPromote(
   return EXIT.done;
 }
 
-export async function runIndexRemove(context: CliContext, index: string, options: ClientOptions): Promise<ExitCode> {
+export async function runIndexRemove(
+  context: CliContext,
+  index: string,
+  options: IndexChangeOptions,
+): Promise<ExitCode> {
   const { name, version } = exactIndex(index);
   await new IndexClient(connect(context, options)).remove(name, version);
   context.terminal.write(
-    `${index} is removed. Managers finish its calls, and keep its files for an hour or until they need the space.\n`,
+    options.json === true
+      ? `${JSON.stringify({ name, version })}\n`
+      : `${index} is removed. Managers finish its calls, and keep its files for an hour or until they need the space.\n`,
   );
   return EXIT.done;
 }
@@ -174,7 +186,7 @@ function writeWarnings(terminal: Terminal, warnings: readonly string[]): void {
 
 function countOf(text: string, what: string): number {
   if (/^\d{1,4}$/.test(text)) return Number(text);
-  throw new ExitError(EXIT.usage, `${what}: found ${JSON.stringify(text)}, expected a whole number`);
+  throw new ExitError(EXIT.usage, `${what}: found ${JSON.stringify(text)}, expected 1 to 1000`);
 }
 
 function replicasText({ replicas }: IndexSummary): string {

@@ -66,7 +66,7 @@ async function filesOf(file: string): Promise<string[]> {
   if (facts?.isDirectory() !== true) return [file];
   const entries = await readdir(file, { recursive: true, withFileTypes: true });
   const found = entries
-    .filter((entry) => entry.isFile() && /\.(ndjson|jsonl|txt|md)$/.test(entry.name))
+    .filter((entry) => entry.isFile() && /\.(ndjson|jsonl|txt|md)$/i.test(entry.name))
     .map((entry) => path.join(entry.parentPath, entry.name))
     .sort();
   if (found.length > 0) return found;

@@ -15,8 +15,7 @@ export async function runIndexList(context: CliContext, options: IndexStatusOpti
   const { terminal } = context;
   const indices = await new IndexClient(connect(context, options)).status('', false);
   if (options.json === true) terminal.write(`${JSON.stringify(indices)}\n`);
-  else if (indices.length === 0)
-    terminal.writeError('No indices. `katamari index add NAME@VERSION SOURCE --service SERVICE` adds one.\n');
+  else if (indices.length === 0) terminal.writeError(NO_INDICES);
   else terminal.write(`${formatTable(terminal, indexColumns(indices), indices).join('\n')}\n`);
   return EXIT.done;
 }
@@ -44,9 +43,10 @@ export async function runIndexCheck(
   if (options.json === true) terminal.write(`${JSON.stringify(found)}\n`);
   const lacking = found.filter(({ state }) => state !== 'COMPLETE');
   if (options.json !== true) {
+    if (found.length === 0) terminal.writeError(NO_INDICES);
     for (const one of found) {
       terminal.write(`${one.name}@${one.version} ${one.state.toLowerCase()}: ${progressOf(one)}\n`);
-      for (const condition of one.conditions) terminal.write(`  ${printable(condition)}\n`);
+      for (const condition of conditionsOf(one)) terminal.write(`  ${printable(condition)}\n`);
     }
   }
   return lacking.length === 0 ? EXIT.done : EXIT.failed;
@@ -67,7 +67,7 @@ export async function readIndexStatus(
 }
 
 function describe(terminal: Terminal, index: IndexSummary): string[] {
-  const { name, version, state, source, contentService, share, addedBy, addedAtMs, conditions, pinnedTo } = index;
+  const { name, version, state, source, contentService, share, addedBy, addedAtMs, pinnedTo } = index;
   const ready = index.readyInMs === undefined ? '' : `, ready after ${(index.readyInMs / 1_000).toFixed(1)} s`;
   const managers = [
     ...new Set(index.shardList.flatMap((shard) => shard.replicas.map(({ manager }) => manager))),
@@ -80,11 +80,17 @@ function describe(terminal: Terminal, index: IndexSummary): string[] {
     `  content   ${index.entries} entries, ${index.shards} shards, ${describeSize(index.bytes)}`,
     `  added     by ${printable(addedBy)} at ${new Date(addedAtMs).toISOString()}${ready}`,
     `  progress  ${progressOf(index)}`,
-    ...conditions.map((condition) => `  ! ${printable(condition)}`),
+    ...conditionsOf(index).map((condition) => `  ! ${printable(condition)}`),
     '',
     ...formatTable(terminal, shardColumns(managers), index.shardList).map((line) => `  ${line}`),
     '',
   ];
+}
+
+/** What is wrong with an index. A manager that does not answer tells nothing of its shards. */
+function conditionsOf({ state, conditions }: IndexSummary): readonly string[] {
+  if (conditions.length > 0 || state === 'COMPLETE' || state === 'LOADING') return conditions;
+  return ['some managers do not serve its shards now; katamari index nodes shows the managers'];
 }
 
 export function replicasText(index: IndexSummary): string {
@@ -116,4 +122,5 @@ function shardColumns(managers: readonly string[]): readonly Column<ShardSummary
   ];
 }
 
+const NO_INDICES = 'No indices. `katamari index add NAME@VERSION SOURCE --service SERVICE` adds one.\n';
 const REPLICA_COLORS: Readonly<Record<string, Color>> = { SERVING: 'green', BACKING_OFF: 'red', FETCHING: 'yellow' };

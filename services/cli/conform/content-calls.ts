@@ -78,9 +78,9 @@ export function shardsCall(): SentCall {
   return contentCall('shards', {});
 }
 
-/** Opens a shard. @throws CheckFailed unless it is open with facts */
-export async function openShard(test: TestContext, shard: string, path: string): Promise<FoundFacts> {
-  return factsOf(await test.call(openCall(shard, path)), path);
+/** Opens a shard. @param advice when it is refused. @throws CheckFailed unless it is open with facts */
+export async function openShard(test: TestContext, shard: string, path: string, advice?: string): Promise<FoundFacts> {
+  return factsOf(await test.call(openCall(shard, path)), path, advice);
 }
 
 /** Tries to open a shard. @throws CheckFailed if it is open, or refused without words */
@@ -125,10 +125,11 @@ export async function checkOpen(test: TestContext, expected: readonly string[], 
 }
 
 /** Returns the facts in a reply to open. @throws CheckFailed */
-export function factsOf(reply: TestReply, path: string): FoundFacts {
+export function factsOf(reply: TestReply, path: string, advice?: string): FoundFacts {
   const outcome = outcomeOf(reply);
   if ('facts' in outcome) return outcome.facts;
-  throw new CheckFailed(`facts of the shard ${path}`, `exception ShardRefused: ${outcome.refusal.why || 'no words'}`);
+  const came = `exception ShardRefused: ${outcome.refusal.why || 'no words'}`;
+  throw new CheckFailed(`facts of the shard ${path}`, came, advice);
 }
 
 /** @throws CheckFailed unless the facts are equal */

@@ -23,6 +23,8 @@ import { shown } from './values.ts';
 
 /** Returns the checks of a content server. */
 export function contentChecks(shards: ContentShards): CheckGroup {
+  /** Whether the shard of --content could not be opened, so that the other checks cannot say anything. */
+  let isRefused = false;
   const checks: Check[] = [
     {
       id: 'content-told',
@@ -38,7 +40,9 @@ export function contentChecks(shards: ContentShards): CheckGroup {
       'opens a shard, lists it, and returns the same facts when asked again',
       'keep the facts of an open shard: open of an open shard returns them and opens nothing; shards lists its name',
       async (test) => {
-        const first = await openShard(test, NAME, shards.good);
+        isRefused = true;
+        const first = await openShard(test, NAME, shards.good, GOOD_ADVICE);
+        isRefused = false;
         checkSameFacts(first, await openShard(test, NAME, shards.good), 'again');
         await checkOpen(test, [NAME], 'after open');
         return `${shards.good} has ${describeFacts(first)}`;
@@ -200,7 +204,14 @@ export function contentChecks(shards: ContentShards): CheckGroup {
       },
     ),
   ];
-  return { title: 'Content', checks };
+  const skipIfRefused = (check: Check): Check => ({
+    ...check,
+    run(test) {
+      if (isRefused) throw new CheckSkipped('it does not open the shard of --content: see content-open');
+      return check.run(test);
+    },
+  });
+  return { title: 'Content', checks: checks.map(skipIfRefused) };
 }
 
 function below(path: string, files: readonly string[] = []): readonly string[] {
@@ -208,6 +219,8 @@ function below(path: string, files: readonly string[] = []): readonly string[] {
 }
 
 const NAME = 'conform@1.0.0/shard';
+const GOOD_ADVICE =
+  'correct the function that opens a shard, whose error these words are, or name a shard that it can open with --content';
 const NAMES = 20;
 const TOGETHER = 8;
 const ROUNDS = 100;

@@ -6,11 +6,13 @@ import { type Command, Option } from 'commander';
 export type SetExitCode = (code: ExitCode) => void;
 
 export function command(program: Command, name: string, description: string): Command {
-  return program
-    .command(name)
-    .description(description)
-    .helpOption('-h, --help', 'print this help')
-    .showHelpAfterError(`(see \`katamari ${name} --help\`)`);
+  const made = program.command(name).description(description).helpOption('-h, --help', 'print this help');
+  return made.showHelpAfterError(`(see \`${commandPath(made)} --help\`)`);
+}
+
+/** `katamari index add` */
+function commandPath(of: Command): string {
+  return of.parent === null ? of.name() : `${commandPath(of.parent)} ${of.name()}`;
 }
 
 /**

@@ -40,17 +40,33 @@ export async function serverOfFolder(folder: string): Promise<ContentServerName>
   const { isNoShard } = await import('../../mesh/mod.ts');
   const names = (await readdir(folder).catch(() => [])).filter((name) => !isNoShard(name)).sort();
   const [first] = names;
-  if (first === undefined) throw new ExitError(EXIT.failed, `${folder} does not exist, or has no shards`);
+  if (first === undefined) throw new ExitError(EXIT.failed, `${folder} has no shards; katamari index build makes some`);
+  if (isMapFile(names) || names.some(isLuceneFile))
+    throw new ExitError(EXIT.failed, `${folder} is itself one shard; name the folder that it is in`);
   const shard = path.join(folder, first);
   if ((await stat(shard)).isDirectory()) {
     const files = await readdir(shard);
-    if (files.includes('data') && files.includes('index')) return 'MapFileLookup';
+    if (isMapFile(files)) return 'MapFileLookup';
+    if (files.some(isLuceneFile))
+      throw new ExitError(
+        EXIT.failed,
+        `${shard} is a Lucene index. Deploy Lucene, or Lucene3 for Lucene 3.6 and older (docs/lucene.md), and add the ` +
+          'index with katamari index add',
+      );
   } else if ((await headOf(shard)).startsWith('SQLite format 3')) return 'TextSearch';
   throw new ExitError(
     EXIT.failed,
     `${shard} is neither a shard of TextSearch nor a MapFile. Make shards of documents with katamari index build, or ` +
       'deploy a content server of your own and add the index with katamari index add',
   );
+}
+
+function isMapFile(names: readonly string[]): boolean {
+  return names.includes('data') && names.includes('index');
+}
+
+function isLuceneFile(name: string): boolean {
+  return /^segments(_[0-9a-z]+|\.gen)$/.test(name);
 }
 
 async function headOf(file: string): Promise<string> {

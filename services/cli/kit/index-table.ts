@@ -16,8 +16,8 @@ const COLUMNS: readonly Column<IndexSummary>[] = [
   { head: 'STATE', text: ({ state }) => state.toLowerCase(), color: ({ state }) => STATE_COLORS[state] },
   { head: 'SHARDS', isNumber: true, text: ({ served, shards }) => `${served}/${shards}` },
   { head: 'REPLICAS', isNumber: true, text: ({ replicasServed, replicas }) => `${replicasServed}/${replicas}` },
-  { head: 'ENTRIES', isNumber: true, text: ({ entries }) => String(entries) },
-  { head: 'SIZE', isNumber: true, text: ({ bytes }) => describeSize(bytes) },
+  { head: 'ENTRIES', isNumber: true, text: ({ entries }) => String(entries), dropOrder: 1 },
+  { head: 'SIZE', isNumber: true, text: ({ bytes }) => describeSize(bytes), dropOrder: 1 },
   { head: 'CALLS', isNumber: true, text: ({ share }) => `${Math.round(share * 100)}%` },
   { head: 'SERVICE', text: ({ contentService }) => contentService, dropOrder: 2 },
 ];

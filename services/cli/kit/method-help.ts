@@ -15,10 +15,12 @@ export function describeMethod(method: Method): string {
   return [signature, ...needed.values()].join('\n');
 }
 
-/** Returns valid arguments by name, as JSON values. */
-export function exampleParams(method: Method): Record<string, unknown> {
+/** Returns valid arguments by name, as JSON values. Callers of an index leave out its shards and other options. */
+export function exampleParams({ args, gather }: Method): Record<string, unknown> {
   const state = { whole: 0 };
-  return Object.fromEntries(method.args.fields.map((field) => [field.name, exampleOf(field.type, state, 0)]));
+  const isNeeded = ({ requiredness, defaultValue }: Field): boolean =>
+    gather === undefined || (requiredness !== 'optional' && defaultValue === undefined);
+  return Object.fromEntries(args.fields.filter(isNeeded).map(({ name, type }) => [name, exampleOf(type, state, 0)]));
 }
 
 /**

@@ -1,6 +1,6 @@
 // The builder of shards: what it accepts, what it makes of it, and what it says about what it does not accept.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
@@ -145,10 +145,24 @@ describe('buildShards()', () => {
     await expect(build([]).result).rejects.toThrow('no file to index');
     await expect(build([file], { output: folder }).result).rejects.toThrow(`${folder} is not empty`);
     await expect(build([file], { output: file }).result).rejects.toThrow(`${file} is a file`);
-    await expect(build([`${file}.txt`]).result).rejects.toThrow('does not exist');
+    await expect(build([`${file}.txt`]).result).rejects.toThrow(`${file}.txt does not exist`);
+    // Not that its ending cannot be read.
+    await expect(build([path.join(folder, 'nowhere')]).result).rejects.toThrow('nowhere does not exist');
+    await expect(build([input('NOTES', '')]).result).rejects.toThrow('cannot read files that have no ending');
+    await expect(build([file], { output: '/proc/nowhere' }).result).rejects.toThrow(
+      'Cannot make a folder in /proc (ENOENT); name another output',
+    );
     await expect(build([file], { tokenizer: 'trigram' }).result).rejects.toThrow(
       'the tokenizer is "trigram", expected',
     );
+  });
+
+  test('lets other users read the shards as the umask says, since managers may run as another user', async () => {
+    const { output, result } = build([input('a.ndjson', '{"a":"x"}')]);
+    await result;
+    const mask = 0o777 & ~process.umask();
+    expect(statSync(output).mode & 0o777).toBe(mask);
+    expect(statSync(path.join(output, 'part-00000')).mode & 0o777).toBe(mask & 0o666);
   });
 
   test('builds into an empty folder, and ends when it is told to', async () => {

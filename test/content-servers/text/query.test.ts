@@ -17,9 +17,9 @@ const plan = (query: string, filter?: string) =>
   );
 
 /** The `why` and `at` of a refused query. */
-function refusal(query: string): { readonly why: string; readonly at: number } {
+function refusal(query: string, filter?: string): { readonly why: string; readonly at: number } {
   try {
-    plan(query);
+    plan(query, filter);
   } catch (error) {
     expect(error).toMatchObject({ exception: 'BadQuery' });
     return (error as { fields: { why: string; at: number } }).fields;
@@ -61,6 +61,14 @@ describe('planQuery()', () => {
       { field: 'title', term: 'white', isPrefix: false },
       { field: undefined, term: 'ra', isPrefix: true },
     ]);
+  });
+
+  test('says when it is the filter that cannot be read', () => {
+    expect(refusal('rabbit', 'size:1')).toEqual({
+      why: 'in the filter: "size" is not an indexed field; there are title, body',
+      at: 0,
+    });
+    expect(refusal('rabbit', '--').why).toBe('in the filter: it has no letter or digit to search');
   });
 
   test('adds the filter, which scores nothing', () => {

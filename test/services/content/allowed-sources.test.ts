@@ -90,6 +90,7 @@ describe('A source', () => {
     ['https://host.example/indices/\nwiki', 'a space'],
     ['https://host.example/indices/100%', 'a "%" that escapes nothing'],
     ['https://host.example/indices/%ff', 'not UTF-8'],
+    ['ftp://host.example/indices/wiki', 'its scheme is "ftp:", expected "file:", "http:"'],
     ['file://host/srv/indices/wiki', 'names a host'],
     ['file:srv/indices/wiki', 'is no URL'],
     ['/srv/indices/wiki', 'is no URL'],

@@ -1,5 +1,5 @@
 // The admin service for indices: the route of an index when a version is removed, while another admin changes the same
-// route, and the manager that lists a source.
+// route; the manager that lists a source, and what is said when it cannot.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KatamariError } from '../../../core/mod.ts';
@@ -117,12 +117,16 @@ describe('inspectSource', () => {
   const unreachable = new KatamariError('resource_failed', 'its link is down', { notRun: true });
 
   /** Lists a source with two managers. @param inspect answers of the managers */
-  function list(inspect: IndexActions['inspect'], clock = new ManualClock()): Promise<unknown> {
+  function list(
+    inspect: IndexActions['inspect'],
+    clock = new ManualClock(),
+    contentService = 'Words',
+  ): Promise<unknown> {
     const managers = new Map([managerOf('m1'), managerOf('m2')]);
     const store = undefined as unknown as IndexStore;
     const actions: IndexActions = { ...NO_ACTIONS, store, managers: () => managers, inspect, clock };
     const act = indexMethods(actions)['inspectSource']?.act as (args: unknown) => Promise<{ manager: string }>;
-    return act({ source: 'file:///srv/wiki', contentService: 'Words' }).then(
+    return act({ source: 'file:///srv/wiki', contentService }).then(
       ({ manager }) => manager,
       (error: Error) => error.message,
     );
@@ -156,12 +160,24 @@ describe('inspectSource', () => {
     expect([await refused, clock.nowMs() - startMs]).toEqual(['its link is down', 5_000]);
   });
 
-  test('tells what is wrong with the source, without another manager', async () => {
+  test('names the manager, and what is wrong with the source there, without another manager', async () => {
     const asked: string[] = [];
     const wrong = async (manager: string): Promise<never> => {
       asked.push(manager);
       throw new KatamariError('bad_request', 'the source has no shards');
     };
-    expect([await list(wrong), asked]).toEqual(['the source has no shards', ['m1']]);
+    expect([await list(wrong), asked]).toEqual([
+      'The manager m1 cannot list the source: the source has no shards',
+      ['m1'],
+    ]);
+    expect(await list(async () => Promise.reject(new KatamariError('timeout', 'no answer in time')))).toBe(
+      'no answer in time',
+    );
+  });
+
+  test('names the services that are here when the content service is not', async () => {
+    const why =
+      'No manager has a copy of the content service Wrods; deploy it first, or name one of the services here: Words';
+    expect(await list(notUsed, new ManualClock(), 'Wrods')).toContain(why);
   });
 });

@@ -1,8 +1,10 @@
 // `katamari conform` on content servers with one fault each, named for the fault. It must report that fault with a
 // helpful message.
 
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
+import path from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { scriptCommand } from '../../../../core/mod.ts';
 import type { Result, Summary } from '../../../../services/cli/conform/report.ts';
 import { runInside } from '../run-inside.ts';
@@ -103,6 +105,24 @@ describe('katamari conform', () => {
       const { checks, counts } = await conform('', '--only', ...new Set(ofContent));
       expect(checks.filter(({ verdict }) => verdict !== 'ok')).toEqual([]);
       expect(counts.ok).toBeGreaterThan(15);
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'says once that a content server does not open the shard it is given, and skips what needs it',
+    async () => {
+      const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-refused-'));
+      onTestFinished(() => rmSync(folder, { recursive: true }));
+      const shard = path.join(folder, 'part-0');
+      writeFileSync(shard, 'refused it has format 9\n');
+      const summary = await conform('', '--content', shard, '--only', 'content-open', 'content-close', 'content-order');
+      const [first, ...others] = failed(summary);
+      expect([first?.id, others]).toEqual(['content-open', []]);
+      expect(first?.came).toBe('exception ShardRefused: it has format 9');
+      expect(first?.advice).toContain('correct the function that opens a shard');
+      const skipped = summary.checks.filter(({ verdict }) => verdict === 'skipped').map(({ id }) => id);
+      expect(skipped).toEqual(['content-close', 'content-order']);
     },
     BUSY_MS,
   );

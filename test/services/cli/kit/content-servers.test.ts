@@ -22,6 +22,16 @@ describe('serverOfFolder()', () => {
       writeFileSync(path.join(maps, name), '');
     expect(await serverOfFolder(maps)).toBe('MapFileLookup');
     rmSync(path.join(maps, 'part-00000'), { recursive: true });
-    await expect(serverOfFolder(maps)).rejects.toThrow('has no shards');
+    await expect(serverOfFolder(maps)).rejects.toThrow('has no shards; katamari index build makes some');
+  });
+
+  test('tells a Lucene index, and a folder that is itself a shard', async () => {
+    const lucene = path.join(folder, 'lucene');
+    mkdirSync(path.join(lucene, 'part-00000'), { recursive: true });
+    writeFileSync(path.join(lucene, 'part-00000', 'segments_2'), '');
+    await expect(serverOfFolder(lucene)).rejects.toThrow('part-00000 is a Lucene index. Deploy Lucene, or Lucene3');
+    await expect(serverOfFolder(path.join(lucene, 'part-00000'))).rejects.toThrow(
+      'is itself one shard; name the folder that it is in',
+    );
   });
 });
