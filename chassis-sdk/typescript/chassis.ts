@@ -20,6 +20,7 @@ import {
   type ChassisDetails,
 } from '../../core/rpc/mod.ts';
 import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
+import { CallRefused } from './call-refused.ts';
 import { type Content, ShardNotOpen } from './content.ts';
 import { HandlerContext } from './handler-context.ts';
 import { MeshCaller } from './mesh-client.ts';
@@ -99,7 +100,7 @@ async function start(options: ChassisOptions): Promise<RunningChassis> {
       else log().error({ err: thrown, method }, 'a handler threw an error that its method does not declare');
     },
     // Errors of the mesh that calls to others end with are no refusals of this call.
-    refusalOf: (thrown) => (thrown instanceof ShardNotOpen ? thrown : undefined),
+    refusalOf: (thrown) => (thrown instanceof ShardNotOpen || thrown instanceof CallRefused ? thrown : undefined),
     onSettled: (context, reply) => {
       context.settled();
       if (context.isRetiring && reply !== undefined) retiring.add(reply);

@@ -1,5 +1,6 @@
 // The chassis SDK for TypeScript: `import { chassis, ThriftException } from 'katamari'`.
 
+export { CallRefused } from './call-refused.ts';
 export { chassis, type ChassisOptions, type RunningChassis } from './chassis.ts';
 export { Content, type ContentOptions, DamagedShard, type OpenedShard } from './content.ts';
 export type { HandlerContext } from './handler-context.ts';

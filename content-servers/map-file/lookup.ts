@@ -1,7 +1,7 @@
 // The methods of MapFileLookup. Values of an answer are added up, so that an answer is never larger than a message of
 // the mesh may be.
 
-import { KatamariError } from '../../chassis-sdk/typescript/mod.ts';
+import { CallRefused } from '../../chassis-sdk/typescript/mod.ts';
 import type { Found, MapFile } from './map-file.ts';
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -35,7 +35,7 @@ type OpenShards = ReadonlyMap<string, MapFile>;
 
 /**
  * Looks a key up in each shard. The shards are read beside each other.
- * @throws KatamariError bad_request when the answer is too large
+ * @throws CallRefused bad_request when the answer is too large
  */
 export async function getOne(shards: OpenShards, key: Buffer, limits: LookupLimits): Promise<LookupAnswer> {
   checkKeys([key], limits);
@@ -59,7 +59,7 @@ export async function getOne(shards: OpenShards, key: Buffer, limits: LookupLimi
 /**
  * Looks many keys up, in order of the shards, then of the keys.
  * @param timeLeftMs time until the deadline of the call
- * @throws KatamariError bad_request when there are too many keys or the answer is too large; timeout
+ * @throws CallRefused bad_request when there are too many keys or the answer is too large; timeout
  */
 export async function getMany(
   shards: OpenShards,
@@ -74,7 +74,7 @@ export async function getMany(
     for (const key of keys) {
       if (++looked % LOOKUPS_PER_TURN === 0) {
         await nextTurn();
-        if (timeLeftMs() === 0) throw new KatamariError('timeout', `${looked} look-ups took all the time of the call`);
+        if (timeLeftMs() === 0) throw new CallRefused('timeout', `${looked} look-ups took all the time of the call`);
       }
       try {
         const found = file.find(key);
@@ -99,17 +99,14 @@ function later(find: () => Found): Found {
 
 function checkKeys(keys: readonly (Buffer | undefined)[], { keysMax }: LookupLimits): void {
   if (keys.length > keysMax)
-    throw new KatamariError(
-      'bad_request',
-      `The call has ${keys.length} keys, the limit is ${keysMax}; make more calls`,
-    );
-  if (keys.includes(undefined)) throw new KatamariError('bad_request', 'The call has no key; give the bytes of a key');
+    throw new CallRefused('bad_request', `The call has ${keys.length} keys, the limit is ${keysMax}; make more calls`);
+  if (keys.includes(undefined)) throw new CallRefused('bad_request', 'The call has no key; give the bytes of a key');
 }
 
 /** Says in which shard an error was. */
 function inShard(shard: string, error: unknown): Error {
   const { message } = error as Error;
-  if (error instanceof KatamariError) return new KatamariError(error.code, `${shard}: ${message}`, error.facts);
+  if (error instanceof CallRefused) return new CallRefused('bad_request', `${shard}: ${message}`);
   return new Error(`${shard}: ${message}`, { cause: error });
 }
 
@@ -127,7 +124,7 @@ class AnswerList {
     this.#bytes += ENTRY_BYTES + shard.length + key.length + value.length;
     if (this.#bytes > this.#bytesMax) {
       const why = `The answer has more than ${this.#bytesMax} bytes, which is the limit`;
-      throw new KatamariError('bad_request', `${why}; ask for fewer keys, or for fewer shards`);
+      throw new CallRefused('bad_request', `${why}; ask for fewer keys, or for fewer shards`);
     }
     this.#entries.push({ shard, key, value });
   }

@@ -65,7 +65,7 @@ export class MapFile {
 
   /**
    * Returns the value of the first record with this key.
-   * @throws KatamariError bad_request for a key that the class of keys cannot have, or a value that is too large;
+   * @throws CallRefused bad_request for a key that the class of keys cannot have, or a value that is too large;
    *   DamagedShard. Both also as a rejection
    */
   find(key: Buffer): Found {

@@ -1,6 +1,6 @@
 // A SequenceFile: its header, and its records as segments from any position where a record or block starts.
 
-import { KatamariError } from '../../chassis-sdk/typescript/mod.ts';
+import { CallRefused } from '../../chassis-sdk/typescript/mod.ts';
 import { codecOf, type PackCodec } from './codecs.ts';
 import { readHeader, type SequenceHeader } from './header.ts';
 import type { MapFileLimits } from './limits.ts';
@@ -83,7 +83,7 @@ export class SequenceFile {
 
   /**
    * Returns the content of a value. It may share the memory of the segment.
-   * @throws DamagedShard; KatamariError bad_request when it is too large for an answer
+   * @throws DamagedShard; CallRefused bad_request when it is too large for an answer
    */
   value({ parts }: Segment, record: number): Buffer | Promise<Buffer> {
     const { values, valueStarts, valueEnds, far, start, count } = parts;
@@ -100,7 +100,7 @@ export class SequenceFile {
     const { valueBytesMax } = this.#limits;
     if (bytes > valueBytesMax) {
       const why = `The value at byte ${position} of ${this.file.name} has ${bytes} bytes`;
-      throw new KatamariError('bad_request', `${why}, at most ${valueBytesMax} are served`);
+      throw new CallRefused('bad_request', `${why}, at most ${valueBytesMax} are served`);
     }
     const found = await this.file.read(position, bytes);
     if (this.#valueCodec !== undefined) return await this.#unpack(found, position);

@@ -2,7 +2,7 @@
 // are ordered. Keys of other classes are refused, because their order is not known. Values of other classes are
 // served as they are serialized.
 
-import { DamagedShard, KatamariError } from '../../chassis-sdk/typescript/mod.ts';
+import { CallRefused, DamagedShard } from '../../chassis-sdk/typescript/mod.ts';
 import { lengthAt, vintSize } from './vint.ts';
 
 /**
@@ -110,12 +110,12 @@ export function valueClassOf(name: string): ContentStart {
 
 /**
  * Checks a key of a caller.
- * @throws KatamariError bad_request when no key of the class has this number of bytes
+ * @throws CallRefused bad_request when no key of the class has this number of bytes
  */
 export function checkKey({ width }: KeyClass, key: Uint8Array): void {
   if (width === undefined || key.length === width) return;
   const why = `The key has ${key.length} bytes; keys of this index are numbers or hashes of ${width} bytes, big endian`;
-  throw new KatamariError('bad_request', why);
+  throw new CallRefused('bad_request', why);
 }
 
 /** The name of a class without its package. */

@@ -1,6 +1,6 @@
 // The methods of TextContent (idl/search.thrift) on the open shards.
 
-import { type Content, type HandlerContext, type Handlers, KatamariError } from '../../chassis-sdk/typescript/mod.ts';
+import { CallRefused, type Content, type HandlerContext, type Handlers } from '../../chassis-sdk/typescript/mod.ts';
 import { explainScore } from './explain.ts';
 import { TEXT_LIMITS } from './limits.ts';
 import { checkSort, type TextSortKey } from './order.ts';
@@ -80,7 +80,7 @@ export function textHandlers(content: Pick<Content<TextShard>, 'use'>): Handlers
     }) => {
       const { shards, ids, fields = ['*'] } = args;
       if (ids.length > TEXT_LIMITS.documentsMax)
-        throw new KatamariError('bad_request', `found ${ids.length} ids, the limit is ${TEXT_LIMITS.documentsMax}`);
+        throw new CallRefused('bad_request', `found ${ids.length} ids, the limit is ${TEXT_LIMITS.documentsMax}`);
       return content.use(shards, (open) =>
         ids.flatMap((id) => {
           const shard = open.get(id.shard);
@@ -120,7 +120,5 @@ function statisticsIn(given: ReadonlyMap<string, bigint> | undefined): TextStati
 }
 
 function late(end: SoftEnd): never {
-  throw new KatamariError('timeout', `${end.describe()}; ask for fewer shards or allow more time`, {
-    stage: 'service',
-  });
+  throw new CallRefused('timeout', `${end.describe()}; ask for fewer shards or allow more time`);
 }

@@ -123,6 +123,14 @@ describe('MapFileLookup', () => {
     );
   }, 60_000);
 
+  test('refuses calls that can never be answered as bad requests', async () => {
+    await open('a', shard('a', pairs('k', 3)));
+    await expect(lookup('getMany', { keys: Array.from({ length: 10_001 }, () => base64('k')) })).rejects.toMatchObject({
+      code: 'bad_request',
+      message: 'The call has 10001 keys, the limit is 10000; make more calls',
+    });
+  }, 60_000);
+
   test('refuses a damaged shard as damaged, and one that it cannot read as not damaged', async () => {
     const cut = shard('cut', pairs('k', 300));
     truncateSync(path.join(cut, 'data'), 1_500);

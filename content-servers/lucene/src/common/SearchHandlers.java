@@ -10,7 +10,9 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import katamari.chassis.CallRefusedException;
 import katamari.chassis.Content;
+import katamari.chassis.KatamariException;
 import katamari_lucene.Lucene;
 import katamari_lucene.Lucene3;
 import katamari_search.BadQuery;
@@ -38,7 +40,8 @@ final class SearchHandlers implements Lucene.Iface, Lucene3.Iface {
     } catch (IOException error) {
       throw new TException("cannot read a shard: " + error.getMessage(), error);
     } catch (SoftEnd.Reached late) {
-      throw new TException(late.getMessage() + "; ask for fewer shards or allow more time", late);
+      throw new CallRefusedException(
+          KatamariException.Code.TIMEOUT, late.getMessage() + "; ask for fewer shards or allow more time");
     }
   }
 

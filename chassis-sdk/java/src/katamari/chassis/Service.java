@@ -74,7 +74,7 @@ final class Service<H> {
     } catch (TooLarge tooLarge) {
       String why = label + " failed: its result has more than " + limits.frameBytesMax() + " bytes, the limit; ";
       return Reply.refused(new KatamariException(KatamariException.Code.TOO_LARGE, why + "return less at once"));
-    } catch (ShardNotOpenException refused) {
+    } catch (CallRefusedException refused) {
       return Reply.refused(refused);
     } catch (Throwable error) {
       if (error instanceof VirtualMachineError && !(error instanceof StackOverflowError))
