@@ -1,5 +1,5 @@
 // Waits until every shard of an index version has its replicas, or as many as there are managers that may hold them.
-// Shows the bytes that are fetched: a bar on a terminal, one line per change in a pipe.
+// Shows the bytes that are fetched and what fails: live on a terminal, one line per change in a pipe.
 
 import { describeDuration, describeSize, sleep } from '../../../core/mod.ts';
 import { EXIT, ExitError } from '../../config/mod.ts';
@@ -20,15 +20,23 @@ export async function waitForIndex(
   const end = performance.now() + waitMs;
   const live = terminal === undefined ? undefined : new LiveLines(terminal);
   let printed = '';
+  const told = new Set<string>();
   for (;;) {
     const status = (await client.status(name, false)).find((one) => one.version === version);
     if (status === undefined) throw new ExitError(EXIT.failed, `${name}@${version} has been removed`);
     const line = progressLine(status);
-    if (terminal?.isScreen === true)
-      live?.draw([
-        cut(`${line}  ${formatBar(terminal, status.bytesDone, status.bytesWanted, 20)}`, terminal.columns()),
-      ]);
-    else if (line !== printed) terminal?.write(`${line}\n`);
+    // A shard that is refused has been tried and failed; to wait for it without a word would be of no use.
+    const problems = status.conditions.slice(0, PROBLEMS_SHOWN_MAX).map((one) => `  ${printable(one)}`);
+    if (terminal?.isScreen === true) {
+      const bar = formatBar(terminal, status.bytesDone, status.bytesWanted, 20);
+      live?.draw([`${line}  ${bar}`, ...problems].map((one) => cut(one, terminal.columns())));
+    } else {
+      if (line !== printed) terminal?.write(`${line}\n`);
+      for (const problem of problems.map(withoutTries).filter((one) => !told.has(one))) {
+        told.add(problem);
+        terminal?.write(`${problem}\n`);
+      }
+    }
     printed = line;
     if (status.state === 'COMPLETE') {
       live?.clear();
@@ -46,6 +54,11 @@ export async function waitForIndex(
     if (performance.now() > end) throw notComplete(status, waitMs);
     await sleep(POLL_EVERY_MS);
   }
+}
+
+/** The problem of a shard without the number of tries, which grows. */
+function withoutTries(problem: string): string {
+  return problem.replace(/ \(\d+ (try|tries)\)$/, '');
 }
 
 /** Whether it lacks only managers. More may join, which nobody waits for. */
@@ -71,3 +84,4 @@ function notComplete(status: IndexSummary, waitMs: number): ExitError {
 }
 
 const POLL_EVERY_MS = 300;
+const PROBLEMS_SHOWN_MAX = 4;
