@@ -190,4 +190,5 @@ function callersText(callers: number): string {
 
 const KNOWN = 32;
 const NEW = 10_000;
-const SETTLE_S = 0.3;
+/** Processes that had nothing to do for a while are slow at first: their memory is no longer in the caches. */
+const SETTLE_S = 1.5;

@@ -24,6 +24,8 @@ export function readIndices(
 /** What may hold the shards of index versions, and what keeps them from having all their replicas. */
 interface Prospects extends Pick<MeshHoldings, 'managers' | 'drained'> {
   readonly conditions: IndexPlan['conditions'];
+  /** Places of each index version that each manager is to have. */
+  readonly orders: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
 }
 
 export class IndexReports {
@@ -50,7 +52,7 @@ export class IndexReports {
       } catch (error) {
         const why = `what keeps shards from being placed is unknown: ${(error as Error).message}`;
         const conditions = new Map(records.map((record) => [indexIdOf(record), [why]]));
-        return { conditions, managers: this.#actions.managers(), drained: new Set() };
+        return { conditions, managers: this.#actions.managers(), drained: new Set(), orders: new Map() };
       }
     });
   }
@@ -86,7 +88,7 @@ export class IndexReports {
   /** Places the shards of all index versions, and of those given, as the leader would. */
   async plan(
     more: ReadonlyMap<string, { readonly record: IndexRecord; readonly manifest: ManifestRecord }>,
-  ): Promise<Prospects & { readonly orders: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>> }> {
+  ): Promise<Prospects> {
     const { store, manifest, readHoldings, clock } = this.#actions;
     const { managers, drained, holdings, orders } = await readHoldings();
     const indices = new Map((await store.list()).map((record) => [indexIdOf(record), record]));
@@ -126,6 +128,7 @@ export class IndexReports {
         const own = [
           ...(manifest === undefined ? ['the list of its shards cannot be read from Consul'] : []),
           ...(prospects.conditions.get(indexIdOf(record)) ?? []),
+          ...silentManagers(record, prospects, replicas),
         ];
         const share = this.#actions.shareOf(record.name, record.version);
         const holders = holdersOf(record, prospects).length;
@@ -145,12 +148,27 @@ export class IndexReports {
 }
 
 /** Names of the managers that may hold shards of a version now. */
-function holdersOf(record: IndexRecord, { managers, drained }: Omit<Prospects, 'conditions'>): readonly string[] {
+function holdersOf(
+  record: IndexRecord,
+  { managers, drained }: Pick<Prospects, 'managers' | 'drained'>,
+): readonly string[] {
   const pinnedTo = new Set(record.pinnedTo);
   return [...managers]
     .filter(([name, manager]) => !drained.has(name) && isAllowed(name, { pinnedTo }) && runsContent(manager, record))
     .map(([name]) => name)
     .sort();
+}
+
+/** A condition for each manager that is to have shards of a version, and does not answer. */
+function silentManagers(
+  record: IndexRecord,
+  { orders }: Prospects,
+  answered: ReadonlyMap<string, unknown>,
+): readonly string[] {
+  const id = indexIdOf(record);
+  return [...orders]
+    .filter(([name, own]) => own.has(id) && !answered.has(name))
+    .map(([name]) => `${name} does not answer, so what it serves is unknown; see whether it runs and can be reached`);
 }
 
 /** The places of each index version in the orders of each manager. */
