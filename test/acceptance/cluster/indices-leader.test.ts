@@ -68,10 +68,14 @@ const promote = (version: string): Promise<void> => asAdmin('promoteIndex', { na
 /** Waits until the version is served as it is to be, and gets the calls. */
 async function untilAdded(version: string): Promise<void> {
   const id = `wiki@${version}`;
-  await until(`${id} on both managers`, async () => {
-    const served = await servedOf(cluster, id);
-    return served['manager-1'] === '0-1' && served['manager-2'] === '0-1';
-  });
+  await until(
+    `${id} on both managers`,
+    async () => {
+      const served = await servedOf(cluster, id);
+      return served['manager-1'] === '0-1' && served['manager-2'] === '0-1';
+    },
+    BUSY_MS,
+  );
   await until('the right answer', async () => (await ask('wiki.total', { word: 'the' })).result === 3);
   await until('the route', async () => (await indexKeys(cluster)).some((key) => key.endsWith('routes/wiki')));
 }
