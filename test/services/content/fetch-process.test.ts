@@ -47,7 +47,7 @@ describe('The fetch process', () => {
     expect(await reportsFor({ ...job, source: 'file:///etc/hosts' })).toContain(refused);
     expect(await reportsFor({ inspect: 'file:///etc/hosts', allowed })).toContain(refused);
     expect(await reportsFor({ inspect: 'gopher://host/x', allowed: ['gopher://host/'] })).toContain(
-      'found the source gopher://host/x, expected a URL such as file:///srv/indices/wiki',
+      String.raw`The source gopher://host/x is refused: its scheme is \"gopher:\", expected \"file:\"`,
     );
   });
 
