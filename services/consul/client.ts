@@ -173,8 +173,10 @@ export class ConsulClient {
   }
 
   async get(key: string, signal?: AbortSignal): Promise<ConsulEntry | undefined> {
-    const { body } = await this.#read(RESPONSES.entries, onKey('read', key), signal, this.#timeoutMs(), (common) =>
-      this.#api.kv.get({ key, ...FRESH, ...common }),
+    const { body } = await sentAgain(() =>
+      this.#call(RESPONSES.entries, onKey('read', key), signal, this.#timeoutMs(), (common) =>
+        this.#api.kv.get({ key, ...FRESH, ...common }),
+      ),
     );
     return body?.map((raw) => this.#entryOf(raw))[0];
   }
@@ -189,14 +191,12 @@ export class ConsulClient {
   ): Promise<ConsulList> {
     const { index = 0, waitMs = 0, signal } = options;
     const { wait, timeoutMs } = this.#readOptions(index, waitMs);
-    const send = (common: object): Promise<unknown> =>
-      this.#api.kv.get({ key: prefix, recurse: true, ...wait, ...common });
-    const action = onKey('watch', prefix);
+    const query = () =>
+      this.#call(RESPONSES.entries, onKey('watch', prefix), signal, timeoutMs, (common) =>
+        this.#api.kv.get({ key: prefix, recurse: true, ...wait, ...common }),
+      );
     // A watch sends its failed queries again by itself.
-    const { body = [], index: next } =
-      index > 0
-        ? await this.#call(RESPONSES.entries, action, signal, timeoutMs, send)
-        : await this.#read(RESPONSES.entries, action, signal, timeoutMs, send);
+    const { body = [], index: next } = await (index > 0 ? query() : sentAgain(query));
     // Without an index the next query would not block, and the watch would poll in a busy loop.
     if (!(next > 0)) throw this.#notConsul(`watch ${prefix}`, 'a response without an index');
     return { index: next, entries: body.map((raw) => this.#entryOf(raw)) };
@@ -501,27 +501,6 @@ export class ConsulClient {
   }
 
   /**
-   * Sends a request that changes nothing. Consul, or a proxy in front of it, may close an idle connection at the moment
-   * when the request is written to it, so a request whose connection closed without a response is sent once more. A
-   * write is not: it may have been applied.
-   */
-  async #read<T>(
-    schema: z.ZodType<T>,
-    action: ConsulAction,
-    signal: AbortSignal | undefined,
-    timeoutMs: number,
-    send: (common: object) => Promise<unknown>,
-  ): Promise<{ index: number; body: T | undefined }> {
-    try {
-      return await this.#call(schema, action, signal, timeoutMs, send);
-    } catch (error) {
-      const { isCancelled, status, cause } = error as ConsulError;
-      if (isCancelled || status !== 0 || !(cause instanceof Error) || !isHangUp(cause.message)) throw error;
-      return await this.#call(schema, action, signal, timeoutMs, send);
-    }
-  }
-
-  /**
    * Sends one request: counts it, applies timeout and signal, and turns failures into a ConsulError. The body matches
    * the schema; it is undefined where the package takes 404 for an empty result.
    */
@@ -669,6 +648,21 @@ function checkResponse(request: RawRequest, next: () => void): void {
 /** Users choose the ids of services and checks; one may be `constructor`. */
 function ownValue<T>(record: Readonly<Record<string, T>> | undefined, key: string): T | undefined {
   return record !== undefined && Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/**
+ * Reads, and reads once more if the connection closed without a response: Consul, or a proxy in front of it, may close
+ * an idle connection at the moment when a request is written to it. A write may have been applied, so it is not sent
+ * again.
+ */
+async function sentAgain<T>(read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    const { isCancelled, status, cause } = error as ConsulError;
+    if (isCancelled || status !== 0 || !(cause instanceof Error) || !isHangUp(cause.message)) throw error;
+    return await read();
+  }
 }
 
 function onKey(verb: 'read' | 'watch' | 'write' | 'delete', key: string): ConsulAction {

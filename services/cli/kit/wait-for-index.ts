@@ -25,7 +25,7 @@ export async function waitForIndex(
     const status = (await client.status(name, false)).find((one) => one.version === version);
     if (status === undefined) throw new ExitError(EXIT.failed, `${name}@${version} has been removed`);
     const line = progressLine(status);
-    // A shard that is refused has been tried and failed; to wait for it without a word would be of no use.
+    // A shard that is refused keeps the command waiting, so its reason is shown at once.
     const problems = status.conditions.slice(0, PROBLEMS_SHOWN_MAX).map((one) => `  ${printable(one)}`);
     if (terminal?.isScreen === true) {
       const bar = formatBar(terminal, status.bytesDone, status.bytesWanted, 20);
