@@ -26,8 +26,10 @@ export {
   SOCKET_PATH_BYTES_MAX,
   type SocketBase,
 } from './private-directory.ts';
+export { replaceFile, syncFolder } from './replace-file.ts';
 export { RetryBudget } from './retry-budget.ts';
 export { SliceQueue } from './slice-queue.ts';
+export { FINISHED_MARK, isNoShard, SHARDS_JSON, SHARDS_MAX } from './source-entries.ts';
 export {
   httpReadsClientCertificates,
   httpTakesSockets,

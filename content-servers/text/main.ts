@@ -8,11 +8,14 @@ import { TEXT_LIMITS } from './limits.ts';
 import { openTextShard } from './open-shard.ts';
 import type { TextShard } from './shard.ts';
 import { SHARD_FORMAT, SHARD_VERSION } from './shard-file.ts';
+import { warmUp } from './warm-up.ts';
 
 const pool = {
   analyzers: new Analyzers(),
   cache: new LRUCache<string, object>({ maxSize: TEXT_LIMITS.cacheBytesMax }),
 };
+
+await warmUp(pool);
 
 const content = new Content<TextShard>({
   open: async (path) => {

@@ -18,17 +18,22 @@ export async function openTextShard(at: string, pool: ShardPool): Promise<TextSh
   let database: SqlDatabase | undefined;
   try {
     database = openSqlFile(file);
-    database.exec('PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON');
-    const schema = readShardSchema(database);
-    pool.analyzers.of(schema.tokenizer);
-    for (const [table, type] of Object.entries({ terms: 'row', columnterms: 'col', instances: 'instance' }))
-      database.exec(`CREATE VIRTUAL TABLE temp.${table} USING fts5vocab(main, t, ${type})`);
-    return new TextShard(database, schema, await readSizes(database), pool);
+    return await openShardOf(database, pool);
   } catch (error) {
     database?.close();
     if (isDamage(error)) throw new DamagedShard(`SQLite says: ${(error as Error).message}`);
     throw error;
   }
+}
+
+/** The shard with the tables of a database. */
+export async function openShardOf(database: SqlDatabase, pool: ShardPool): Promise<TextShard> {
+  database.exec('PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON');
+  const schema = readShardSchema(database);
+  pool.analyzers.of(schema.tokenizer);
+  for (const [table, type] of Object.entries({ terms: 'row', columnterms: 'col', instances: 'instance' }))
+    database.exec(`CREATE VIRTUAL TABLE temp.${table} USING fts5vocab(main, t, ${type})`);
+  return new TextShard(database, schema, await readSizes(database), pool);
 }
 
 /** Reads the number of terms of every document. Other calls run in between. */

@@ -8,7 +8,7 @@
 import { readFile } from 'node:fs/promises';
 import { setMaxListeners } from 'node:events';
 import path from 'node:path';
-import { KatamariError, type Clock } from '../../core/mod.ts';
+import { type Clock, KatamariError, replaceFile } from '../../core/mod.ts';
 import {
   watchPrefix,
   type ConsulClient,
@@ -22,7 +22,6 @@ import {
   POLICY,
   readEntry,
   readRecord,
-  replaceFile,
   type AccessPolicy,
   type EventLog,
   type Keys,

@@ -5,7 +5,8 @@ import type { Clock } from '../../core/mod.ts';
 import type { JoiningChassis } from '../mesh/mod.ts';
 import { ContentClient, type ShardFacts } from './content-client.ts';
 import { CLOSES_MAX, OPENS_MAX } from './limits.ts';
-import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
+import { fullNameOf } from './shard-name.ts';
+import { isServedBy, type ShardOrder } from './shard.ts';
 import { Turns } from './turns.ts';
 
 /** One copy of a content server. */

@@ -4,7 +4,8 @@
 import type { Clock } from '../../core/mod.ts';
 import { makeRoom } from './disk-space.ts';
 import type { Fetch, Verify } from './fetch/fetcher.ts';
-import { fullNameOf, type ShardOrder } from './shard.ts';
+import { fullNameOf } from './shard-name.ts';
+import type { ShardOrder } from './shard.ts';
 import type { ShardStore } from './shard-store.ts';
 import type { Turns } from './turns.ts';
 

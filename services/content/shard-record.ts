@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { CONTENT, RECORD } from './shard-folder.ts';
 
 /** The files of a fetched shard. */
 export interface ShardRecord {
@@ -65,7 +66,3 @@ export function damageBehind(name: string, error: unknown): string {
 export function nameOfFile(file: FileRecord): string {
   return file.path === '' ? 'its file' : file.path;
 }
-
-/** In the folder of a shard: its files, and the record of them. */
-export const CONTENT: string = 'content';
-export const RECORD: string = 'shard.json';

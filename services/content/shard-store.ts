@@ -8,10 +8,12 @@ import { existsSync } from 'node:fs';
 import { chmod, mkdir, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
-import { syncFolder } from '../mesh/mod.ts';
+import { syncFolder } from '../../core/mod.ts';
 import { OLD_KEPT_MS } from './limits.ts';
-import { fullNameOf, whyNoShardName, type ShardOrder } from './shard.ts';
-import { CONTENT, findOddFile, readShardRecord, RECORD, type ShardRecord } from './shard-record.ts';
+import { fullNameOf, whyNoShardName } from './shard-name.ts';
+import type { ShardOrder } from './shard.ts';
+import { CONTENT, FOLDER_MODE, RECORD } from './shard-folder.ts';
+import { findOddFile, readShardRecord, type ShardRecord } from './shard-record.ts';
 
 /** Names a shard on the disk. */
 export type ShardId = Pick<ShardOrder, 'indexVersion' | 'name'>;
@@ -201,6 +203,3 @@ async function namesIn(folder: string): Promise<readonly string[]> {
 
 /** `name@version`, as a folder. */
 const INDEX_VERSION = /^[A-Za-z_][A-Za-z0-9_]*@[0-9A-Za-z.+-]+$/;
-/** Modes of what is in the root folder, whose own mode decides who can enter. */
-export const FOLDER_MODE = 0o755;
-export const FILE_MODE = 0o644;

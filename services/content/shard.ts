@@ -1,7 +1,6 @@
-// A shard of an index version as the leader orders it, and the rules for names of shards.
+// A shard of an index version as the leader orders it.
 
 import { isVersionMatch } from '../mesh/mod.ts';
-import { SHARD_NAME_MAX } from './limits.ts';
 
 /** One shard that a manager has to serve. */
 export interface ShardOrder {
@@ -23,11 +22,6 @@ export interface ShardOrder {
   readonly contentRange: string;
 }
 
-/** `name@version/shard`: the name that content servers and answers use. */
-export function fullNameOf({ indexVersion, name }: Pick<ShardOrder, 'indexVersion' | 'name'>): string {
-  return `${indexVersion}/${name}`;
-}
-
 /** Whether a chassis can open the shard. */
 export function isServedBy(
   { contentService, contentRange }: Pick<ShardOrder, 'contentService' | 'contentRange'>,
@@ -35,12 +29,3 @@ export function isServedBy(
 ): boolean {
   return service === contentService && isVersionMatch(version, contentRange);
 }
-
-/** Why a name cannot be that of a shard; undefined if it can. It becomes the name of a folder. */
-export function whyNoShardName(name: string): string | undefined {
-  if (name.length > SHARD_NAME_MAX) return `it has ${name.length} characters, the limit is ${SHARD_NAME_MAX}`;
-  if (SHARD_NAME.test(name)) return undefined;
-  return 'it may have letters, digits, ".", "_" and "-", and begins with a letter, a digit or "_"';
-}
-
-const SHARD_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;

@@ -2,10 +2,10 @@
 // searched as those of one index, so that scores can be compared.
 
 import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
-import { asKatamariError, clipText, KatamariError } from '../../core/mod.ts';
+import { asKatamariError, clipText, KatamariError, SHARDS_MAX } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, withCall, type Call, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
-import { SHARDS_MAX, type Offer } from '../mesh/mod.ts';
+import { type Offer } from '../mesh/mod.ts';
 import { gatherCall } from './gather-call.ts';
 import { CountedSink } from './gather-counts.ts';
 import type { IndexOffer } from './index-offer.ts';

@@ -2,7 +2,7 @@
 // key in Consul shows that the data is there. If Consul loses its data, the marker is missing too; the next leader then
 // writes everything back, and the marker last. While the marker is missing the backup is not updated, so an empty
 // Consul does not empty it. Documents that are deleted while the marker exists are removed from the backup.
-import { reportDefect, type Clock } from '../../core/mod.ts';
+import { type Clock, replaceFile, reportDefect } from '../../core/mod.ts';
 import {
   watchPrefix,
   type ChangeFacts,
@@ -12,7 +12,7 @@ import {
   type ConsulWatch,
   type WatchedEntries,
 } from '../consul/mod.ts';
-import { idOfPath, keysOf, readRecord, replaceFile, type EventLog } from '../mesh/mod.ts';
+import { idOfPath, keysOf, readRecord, type EventLog } from '../mesh/mod.ts';
 import type { Election } from './election.ts';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';

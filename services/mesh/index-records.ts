@@ -1,7 +1,7 @@
 // Documents of sharded indices in Consul, as zod schemas.
 
-import { SHARDS_MAX } from './places.ts';
 import { z } from 'zod';
+import { SHARDS_MAX } from '../../core/mod.ts';
 
 /** `indices/<name>/<version>`: an index version that the mesh is to serve. Only its replicas and its pin change. */
 export interface IndexRecord {

@@ -4,10 +4,10 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { replaceFile } from '../../core/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import { MANIFEST, type ManifestRecord } from './index-records.ts';
 import { keysOf, readRecord } from './records.ts';
-import { replaceFile } from './replace-file.ts';
 
 export interface ManifestCacheOptions {
   readonly client: ConsulClient;

@@ -53,8 +53,7 @@ export {
 export { idOfPath, indexIdOf, indexPathOf, pathOfId } from './index-name.ts';
 export { ManifestCache, manifestHash } from './manifest-cache.ts';
 export type { JoiningChassis, PrepareChassis } from './joining-chassis.ts';
-export { FINISHED_MARK, isNoShard, SHARDS_JSON } from './source-entries.ts';
-export { formatPlaces, parsePlaces, SHARDS_MAX } from './places.ts';
+export { formatPlaces, parsePlaces } from './places.ts';
 export { fillPlaceholders } from './placeholders.ts';
 export { type ListenAddress, Presence, sessionCheckEveryMs } from './presence.ts';
 export { Reachability } from './reachability.ts';
@@ -79,7 +78,6 @@ export {
   readRecords,
   type RecordCache,
 } from './records.ts';
-export { replaceFile, syncFolder } from './replace-file.ts';
 export type { Route, Routes } from './route.ts';
 export { Router } from './router.ts';
 export { SharedState } from './shared-state.ts';

@@ -1,5 +1,7 @@
 // Places of shards in the list of all shards of an index version, as text.
 
+import { SHARDS_MAX } from '../../core/mod.ts';
+
 /** Writes places in order: `0-31,64`. */
 export function formatPlaces(places: Iterable<number>): string {
   const ranges: [number, number][] = [];
@@ -24,6 +26,3 @@ export function parsePlaces(text: string): number[] {
     return Array.from({ length: end - first + 1 }, (_, index) => first + index);
   });
 }
-
-/** Shards of one index version. */
-export const SHARDS_MAX: number = 4_000;

@@ -3,12 +3,11 @@
 // change. An unreadable snapshot is reported and ignored.
 
 import { readFile } from 'node:fs/promises';
-import { reportDefect, type Clock } from '../../core/mod.ts';
+import { type Clock, replaceFile, reportDefect } from '../../core/mod.ts';
 import type { IdlSource } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
 import { INDEX, type IndexRecord } from './index-records.ts';
 import { MANAGER, readRecord, type ManagerRecord } from './records.ts';
-import { replaceFile } from './replace-file.ts';
 import path from 'node:path';
 import { z } from 'zod';
 

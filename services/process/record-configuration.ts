@@ -6,9 +6,10 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { redactChange, type AuditEntry } from '../audit/mod.ts';
 import { desiredDeployment, type Config } from '../config/mod.ts';
-import { deploymentId, replaceFile } from '../mesh/mod.ts';
+import { deploymentId } from '../mesh/mod.ts';
 import type { ProcessContext } from './process-context.ts';
 import { z } from 'zod';
+import { replaceFile } from '../../core/mod.ts';
 
 interface ConfiguredDocument {
   readonly subject: string;

@@ -3,9 +3,10 @@
 // and reported, and never applied.
 
 import { readFile, rename } from 'node:fs/promises';
-import { ASSIGNMENT, readRecord, replaceFile, type AssignmentRecord } from '../mesh/mod.ts';
+import { ASSIGNMENT, readRecord, type AssignmentRecord } from '../mesh/mod.ts';
 import path from 'node:path';
 import { z } from 'zod';
+import { replaceFile } from '../../core/mod.ts';
 
 export interface SavedOrder {
   readonly mesh: string;

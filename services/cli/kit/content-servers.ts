@@ -37,7 +37,7 @@ export async function runContentServer(name: ContentServerName): Promise<void> {
 
 /** Finds out from its first shard which content server serves a folder. @throws ExitError */
 export async function serverOfFolder(folder: string): Promise<ContentServerName> {
-  const { isNoShard } = await import('../../mesh/mod.ts');
+  const { isNoShard } = await import('../../../core/mod.ts');
   const names = (await readdir(folder).catch(() => [])).filter((name) => !isNoShard(name)).sort();
   const [first] = names;
   if (first === undefined) throw new ExitError(EXIT.failed, `${folder} has no shards; katamari index build makes some`);

@@ -5,13 +5,11 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
 import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { sleep } from '../../../core/mod.ts';
-import { replaceFile } from '../../mesh/mod.ts';
-import { CONTENT, RECORD, type FileRecord, type ShardRecord } from '../shard-record.ts';
-import { FILE_MODE, FOLDER_MODE } from '../shard-store.ts';
+import { replaceFile, sleep } from '../../../core/mod.ts';
+import { CONTENT, FILE_MODE, FOLDER_MODE, RECORD } from '../shard-folder.ts';
+import type { FileRecord, ShardRecord } from '../shard-record.ts';
 import { ByteRate } from './byte-rate.ts';
 import type { FetchJob } from './job.ts';
-import { unzip } from './unzip.ts';
 import { listShard } from './source-listing.ts';
 import { SourceError, type ListedFile, type ShardSource } from './shard-source.ts';
 
@@ -40,6 +38,7 @@ export async function copyShard(
     }
     if (source.listsDigests !== true) await listUnchanged(job, source);
     if (isZip(job, files)) {
+      const { unzip } = await import('./unzip.ts');
       // The size of the shard is that of the archive. These reports only show that the fetch makes progress.
       records.splice(0, 1, ...(await unzip(spool, job.source, content, () => added(0))));
       await rm(spool);

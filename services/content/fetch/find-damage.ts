@@ -4,7 +4,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import path from 'node:path';
-import { CONTENT, damageBehind, findOddFile, nameOfFile, readShardRecord, RECORD } from '../shard-record.ts';
+import { CONTENT, RECORD } from '../shard-folder.ts';
+import { damageBehind, findOddFile, nameOfFile, readShardRecord } from '../shard-record.ts';
 import { ByteRate } from './byte-rate.ts';
 
 /**

@@ -1,9 +1,9 @@
 // Protocol between a manager and a fetch process: one JSON value per line. The process says when it is ready. Then the
 // manager writes a job, the process reports on it, and says again when it is ready. It exits when stdin closes.
 
-import { SHARDS_MAX } from '../../mesh/mod.ts';
 import { SHARD_NAME_MAX } from '../limits.ts';
 import { z } from 'zod';
+import { SHARDS_MAX } from '../../../core/mod.ts';
 
 export interface FetchJob {
   /** `index@version/shard`, for messages. */

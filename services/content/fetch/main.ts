@@ -6,7 +6,6 @@ import { createInterface } from 'node:readline';
 import { whySourceRefused } from '../allowed-sources.ts';
 import { ByteRate } from './byte-rate.ts';
 import { copyShard } from './copy-shard.ts';
-import { findDamage } from './find-damage.ts';
 import { inspect } from './inspect.ts';
 import type { FetchOrder, FetchReport, SourceJob, VerifyJob } from './job.ts';
 import { SourceError } from './shard-source.ts';
@@ -36,6 +35,7 @@ async function resultOf(job: SourceJob | VerifyJob): Promise<FetchReport> {
   if (!('inspect' in job)) rate = new ByteRate(job.bytesPerS);
   if ('verify' in job) {
     let bytesDone = 0;
+    const { findDamage } = await import('./find-damage.ts');
     const damage = await findDamage(job.verify, (bytes) => progress((bytesDone = bytes)), rate);
     await report({ bytesDone });
     return { damage };
@@ -43,7 +43,7 @@ async function resultOf(job: SourceJob | VerifyJob): Promise<FetchReport> {
   const url = 'inspect' in job ? job.inspect : job.source;
   const why = await whySourceRefused(url, job.allowed);
   if (why !== undefined) throw new SourceError(why);
-  const source = sourceFor(url, job.allowed);
+  const source = await sourceFor(url, job.allowed);
   if ('inspect' in job) return { listing: await inspect(url, source) };
   await copyShard(job, source, progress, rate);
   return { done: true };

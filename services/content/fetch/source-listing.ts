@@ -2,11 +2,10 @@
 // tells later whether a shard is still the one that was listed.
 
 import { createHash } from 'node:crypto';
-import { SHARDS_MAX } from '../../mesh/mod.ts';
+import { SHARDS_MAX } from '../../../core/mod.ts';
 import { SHARD_DEPTH_MAX, SHARD_FILES_MAX } from '../limits.ts';
-import { whyNoShardName } from '../shard.ts';
+import { whyNoShardName } from '../shard-name.ts';
 import { SourceError, type ListedFile, type ShardSource } from './shard-source.ts';
-import { sourceFor } from './sources/choose.ts';
 
 export interface ListedShard {
   readonly name: string;
@@ -18,10 +17,7 @@ export interface ListedShard {
 }
 
 /** Lists all shards of a source, in order of their names. @throws SourceError that says what to change */
-export async function listSource(
-  source: string,
-  reader: ShardSource = sourceFor(source),
-): Promise<readonly ListedShard[]> {
+export async function listSource(source: string, reader: ShardSource): Promise<readonly ListedShard[]> {
   const found = [...(await reader.listShards(source))].sort((a, b) => (a.name < b.name ? -1 : 1));
   if (found.length === 0)
     throw new SourceError(`${source} is empty, expected a folder in which each folder or file is a shard`);
@@ -38,11 +34,7 @@ export async function listSource(
 }
 
 /** Lists one shard. @param source URL of the shard @throws SourceError that says what to change */
-export async function listShard(
-  name: string,
-  source: string,
-  reader: ShardSource = sourceFor(source),
-): Promise<ListedShard> {
+export async function listShard(name: string, source: string, reader: ShardSource): Promise<ListedShard> {
   return describe(name, source, await reader.listFiles(source));
 }
 

@@ -8,7 +8,7 @@ import { crc32 } from 'node:zlib';
 import { type Entry, openPromise, type ZipFile } from 'yauzl';
 import { DISK_RESERVE_BYTES, UNZIPPED_BYTES_MAX, UNZIPPED_RATIO_MAX, SHARD_FILES_MAX } from '../limits.ts';
 import type { FileRecord } from '../shard-record.ts';
-import { FILE_MODE, FOLDER_MODE } from '../shard-store.ts';
+import { FILE_MODE, FOLDER_MODE } from '../shard-folder.ts';
 import { whyNoFiles } from './source-listing.ts';
 import { SourceError } from './shard-source.ts';
 

@@ -31,7 +31,7 @@ export class Fetching {
   /** Digests of the shards of a source by name, as they are kept when an index is added. */
   async inspect(source: string): Promise<ReadonlyMap<string, string>> {
     const { shards } = this.#isHere
-      ? await inspect(source, sourceFor(source, this.#allowed))
+      ? await inspect(source, await sourceFor(source, this.#allowed))
       : await inspectSource(source, this.#allowed, new AbortController().signal);
     return new Map(shards.map(({ name, digest }) => [name, digest]));
   }
@@ -51,7 +51,7 @@ export class Fetching {
       into: this.partPath(name),
     };
     const onBytes = (done: number): void => void progress.push(done);
-    if (this.#isHere) await copyShard({ ...job, bytesPerS }, sourceFor(job.source, this.#allowed), onBytes);
+    if (this.#isHere) await copyShard({ ...job, bytesPerS }, await sourceFor(job.source, this.#allowed), onBytes);
     else await this.#inProcess(bytesPerS, (fetcher) => fetcher.fetch(job, onBytes, signal));
     await this.store.commit(id);
     const folder = this.store.contentPath(id);

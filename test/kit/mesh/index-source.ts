@@ -5,6 +5,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { ConsulClient } from '../../../services/consul/mod.ts';
 import { listSource } from '../../../services/content/fetch/source-listing.ts';
+import { FileSource } from '../../../services/content/fetch/sources/file-source.ts';
 import { keysOf, manifestHash, type IndexRecord, type ManifestRecord } from '../../../services/mesh/mod.ts';
 
 /** Writes one shard for each text. */
@@ -25,7 +26,11 @@ export async function addIndex(
 ): Promise<void> {
   const keys = keysOf(mesh);
   const source = pathToFileURL(folder).href;
-  const shards = (await listSource(source)).map(({ name, bytes, digest }) => ({ name, bytes, digest }));
+  const shards = (await listSource(source, new FileSource())).map(({ name, bytes, digest }) => ({
+    name,
+    bytes,
+    digest,
+  }));
   const manifest = JSON.stringify({ shards } satisfies ManifestRecord);
   const record: IndexRecord = {
     name: 'wiki',

@@ -3,6 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Fetcher } from '../../../services/content/fetch/fetcher.ts';
 import type { FetchJob } from '../../../services/content/fetch/job.ts';
 import { listSource, type ListedShard } from '../../../services/content/fetch/source-listing.ts';
+import { sourceFor } from '../../../services/content/fetch/sources/choose.ts';
+import { FileSource } from '../../../services/content/fetch/sources/file-source.ts';
 import { ShardStore } from '../../../services/content/shard-store.ts';
 import { until } from '../../kit/tools/wait.ts';
 
@@ -49,10 +51,12 @@ function write(file: string, text: string | Buffer): void {
 }
 
 const refusal = async (source: string): Promise<string> => {
-  const found = await listSource(source).then(
-    () => undefined,
-    (error: Error) => error,
-  );
+  const found = await sourceFor(source)
+    .then((reader) => listSource(source, reader))
+    .then(
+      () => undefined,
+      (error: Error) => error,
+    );
   expect(found?.name).toBe('SourceError');
   return found?.message ?? '';
 };
@@ -64,7 +68,7 @@ describe('A source', () => {
     write('wiki/a/deep/er/more.txt', 'four');
     write('wiki/c.db', 'one file');
     write('wiki/.hidden', 'ignored');
-    const shards = await listSource(url('wiki'));
+    const shards = await listSource(url('wiki'), new FileSource());
     expect(shards.map(({ name, bytes }) => [name, bytes])).toEqual([
       ['a', 6],
       ['b', 5],
@@ -72,7 +76,7 @@ describe('A source', () => {
     ]);
     expect(shards[0]?.files.map((file) => file.path)).toEqual(['deep/er/more.txt', 'words.txt']);
     expect(shards[2]?.files.map((file) => file.path)).toEqual(['']);
-    expect(await listSource(url('wiki'))).toEqual(shards);
+    expect(await listSource(url('wiki'), new FileSource())).toEqual(shards);
   });
 
   test.each<[string, () => void, string]>([
@@ -143,7 +147,7 @@ describe('A fetch', () => {
     write('wiki/a/words.txt', 'hello');
     write('wiki/a/deep/large.bin', bytes);
     store = new ShardStore(at('store'));
-    [shard] = (await listSource(url('wiki'))) as [ListedShard];
+    [shard] = (await listSource(url('wiki'), new FileSource())) as [ListedShard];
   });
 
   const hasUnfinished = (): boolean =>
@@ -173,7 +177,7 @@ describe('A fetch', () => {
 
   test('of a shard that is one file gives one file', async () => {
     write('files/one.db', 'the file');
-    const [one] = (await listSource(url('files'))) as [ListedShard];
+    const [one] = (await listSource(url('files'), new FileSource())) as [ListedShard];
     const into = store.partPath({ ...id, name: 'one.db' });
     const { source, digest } = one;
     await fetchInProcess(
@@ -223,7 +227,7 @@ describe('A fetch', () => {
     write('odd/a/x', 'one');
     write('odd/a/x.part', 'two');
     write('odd/a/unfinished', 'six');
-    const [odd] = (await listSource(url('odd'))) as [ListedShard];
+    const [odd] = (await listSource(url('odd'), new FileSource())) as [ListedShard];
     const killed = new AbortController();
     const job = {
       shard: 'wiki@1.0.0/a',

@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Fetcher } from '../../../services/content/fetch/fetcher.ts';
 import { listSource, type ListedShard } from '../../../services/content/fetch/source-listing.ts';
+import { FileSource } from '../../../services/content/fetch/sources/file-source.ts';
 import { childPids, procFile } from '../../kit/tools/processes.ts';
 import { until } from '../../kit/tools/wait.ts';
 import {
@@ -41,7 +42,7 @@ function useRate(bytesPerS: number): void {
 async function writeShards(shards: Readonly<Record<string, Buffer | string>>): Promise<readonly ListedShard[]> {
   mkdirSync(path.join(folder, 'wiki'), { recursive: true });
   for (const [name, content] of Object.entries(shards)) writeFileSync(path.join(folder, 'wiki', name), content);
-  return await listSource(source());
+  return await listSource(source(), new FileSource());
 }
 
 async function fetchShard(

@@ -6,6 +6,7 @@ import { systemClock } from '../../../core/mod.ts';
 import { createCall, dispatchOf } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { listSource } from '../../../services/content/fetch/source-listing.ts';
+import { FileSource } from '../../../services/content/fetch/sources/file-source.ts';
 import { Fetcher, Keeper, type ShardOrder, ShardStore } from '../../../services/content/mod.ts';
 import { EventLog, type Holding } from '../../../services/mesh/mod.ts';
 import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
@@ -83,7 +84,7 @@ function writeShard(name: string, words: string, more: Readonly<Record<string, s
 }
 
 async function orders(change: Partial<ShardOrder> = {}): Promise<ShardOrder[]> {
-  const shards = await listSource(pathToFileURL(at('source')).href);
+  const shards = await listSource(pathToFileURL(at('source')).href, new FileSource());
   return shards.map(({ name, source, bytes, digest }, place) => ({
     indexVersion: 'wiki@1.0.0',
     manifest: MANIFEST,

@@ -1,7 +1,7 @@
 // Names of shards, and places as text.
 import { assert, nat, property, uniqueArray } from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { whyNoShardName } from '../../../services/content/shard.ts';
+import { whyNoShardName } from '../../../services/content/shard-name.ts';
 import { formatPlaces, parsePlaces } from '../../../services/mesh/mod.ts';
 
 describe('Places', () => {

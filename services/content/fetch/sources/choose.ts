@@ -1,25 +1,23 @@
-// Chooses how a source is read by the scheme of its URL.
+// Chooses how a source is read by the scheme of its URL. Only the code of that scheme is loaded: loading all takes more
+// time than the fetch of a small shard.
 
 import { shownSource } from '../../allowed-sources.ts';
 import { SourceError, type ShardSource } from '../shard-source.ts';
-import { FileSource } from './file-source.ts';
-import { HdfsSource } from './hdfs-source.ts';
-import { HttpSource } from './http-source.ts';
-import { S3Source } from './s3-source.ts';
 
-/** @throws SourceError when the text is no URL, or its scheme is unknown */
-export function sourceFor(url: string, allowed: readonly string[] = []): ShardSource {
-  const scheme = URL.canParse(url) ? new URL(url).protocol : '';
-  const make = SOURCES[scheme];
-  if (make !== undefined) return make(allowed);
-  throw new SourceError(`found the source ${shownSource(url)}, expected a URL such as file:///srv/indices/wiki`);
+/** Rejects with SourceError when the text is no URL, or its scheme is unknown. */
+export async function sourceFor(url: string, allowed: readonly string[] = []): Promise<ShardSource> {
+  switch (URL.canParse(url) ? new URL(url).protocol : '') {
+    case 'file:':
+      return new (await import('./file-source.ts')).FileSource();
+    case 'http:':
+    case 'https:':
+      return new (await import('./http-source.ts')).HttpSource(allowed);
+    case 's3:':
+      return new (await import('./s3-source.ts')).S3Source(process.env);
+    case 'hdfs:':
+    case 'swebhdfs:':
+      return new (await import('./hdfs-source.ts')).HdfsSource(process.env);
+    default:
+      throw new SourceError(`found the source ${shownSource(url)}, expected a URL such as file:///srv/indices/wiki`);
+  }
 }
-
-const SOURCES: Readonly<Record<string, (allowed: readonly string[]) => ShardSource>> = {
-  'file:': () => new FileSource(),
-  'http:': (allowed) => new HttpSource(allowed),
-  'https:': (allowed) => new HttpSource(allowed),
-  's3:': () => new S3Source(process.env),
-  'hdfs:': () => new HdfsSource(process.env),
-  'swebhdfs:': () => new HdfsSource(process.env),
-};

@@ -4,8 +4,7 @@ import { constants } from 'node:fs';
 import { copyFile, lstat, open, readdir, rm, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { canCloneFiles } from '../../../../core/mod.ts';
-import { FINISHED_MARK, isNoShard, SHARDS_MAX } from '../../../mesh/mod.ts';
+import { canCloneFiles, FINISHED_MARK, isNoShard, SHARDS_MAX } from '../../../../core/mod.ts';
 import { SHARD_DEPTH_MAX, SHARD_FILES_MAX } from '../../limits.ts';
 import { SourceError, type FoundShard, type ListedFile, type OpenedFile, type ShardSource } from '../shard-source.ts';
 

@@ -2,7 +2,7 @@
 // and SHA-256 digests: see docs/shard-sources.md for its format. Redirects stay on the server and below the prefixes.
 
 import { z } from 'zod';
-import { SHARDS_JSON, SHARDS_MAX } from '../../../mesh/mod.ts';
+import { SHARDS_JSON, SHARDS_MAX } from '../../../../core/mod.ts';
 import { whyNotAllowed } from '../../allowed-sources.ts';
 import { SHARD_FILES_MAX } from '../../limits.ts';
 import { SourceError, type FoundShard, type ListedFile, type OpenedFile, type ShardSource } from '../shard-source.ts';

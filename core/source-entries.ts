@@ -1,4 +1,4 @@
-// Entries in the folder of a source that are no shards, for managers and for the command.
+// What the folder of a source may hold, for managers and for the command.
 
 /** Entries of a source that are no shards: hidden ones, the list of an HTTP source, and the mark of its writer. */
 export function isNoShard(name: string): boolean {
@@ -9,3 +9,5 @@ export function isNoShard(name: string): boolean {
 export const SHARDS_JSON: string = 'shards.json';
 /** The empty file that Hadoop jobs and `katamari index build` write last. */
 export const FINISHED_MARK: string = '_SUCCESS';
+/** Shards of one index version. */
+export const SHARDS_MAX: number = 4_000;
