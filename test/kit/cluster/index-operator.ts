@@ -105,6 +105,7 @@ export class IndexOperator {
         return counts.every((count) => count === replicas) ? places : undefined;
       },
       UNTIL_MS,
+      ASK_EVERY_MS,
     );
   }
 
@@ -118,6 +119,7 @@ export class IndexOperator {
       () => `${this.#name}@${version} to be complete, seen ${JSON.stringify(seen)}`,
       async () => (seen = (await this.#stateOf(version))?.state) === 'COMPLETE',
       UNTIL_MS,
+      ASK_EVERY_MS,
     );
   }
 
@@ -193,4 +195,6 @@ function placesIn(text: string): number[] {
 
 /** A manager may take a minute to list a source. */
 const UNTIL_MS = 90_000;
+/** Each look takes time of a faceplate, a master and every manager. */
+const ASK_EVERY_MS = 100;
 const ADD_TRIES_MAX = 3;
