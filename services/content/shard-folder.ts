@@ -1,6 +1,6 @@
 // The folder of a fetched shard: its names and modes.
 
-/** The files of the shard, in a folder of this name, or the one file that the shard is. */
+/** A folder with the files of the shard, or the one file that it is. */
 export const CONTENT: string = 'content';
 /** The record of the files. */
 export const RECORD: string = 'shard.json';

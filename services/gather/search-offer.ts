@@ -5,7 +5,7 @@ import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../core/id
 import { asKatamariError, clipText, KatamariError, SHARDS_MAX } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, withCall, type Call, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
-import { type Offer } from '../mesh/mod.ts';
+import type { Offer } from '../mesh/mod.ts';
 import { gatherCall } from './gather-call.ts';
 import { CountedSink } from './gather-counts.ts';
 import type { IndexOffer } from './index-offer.ts';

@@ -35,6 +35,7 @@ async function resultOf(job: SourceJob | VerifyJob): Promise<FetchReport> {
   if (!('inspect' in job)) rate = new ByteRate(job.bytesPerS);
   if ('verify' in job) {
     let bytesDone = 0;
+    // It loads zod, which takes as much time as the start of a process without it.
     const { findDamage } = await import('./find-damage.ts');
     const damage = await findDamage(job.verify, (bytes) => progress((bytesDone = bytes)), rate);
     await report({ bytesDone });

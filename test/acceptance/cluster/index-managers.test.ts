@@ -22,8 +22,6 @@ import { Random } from '../../kit/tools/random.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const BUSY_MS = 600_000;
-/** A manager that answers slowly, as all do on a busy machine, gets few calls at first. */
-const USED_MS = 120_000;
 /** Each look takes time of a manager that calls wait for. */
 const ASK_EVERY_MS = 200;
 const VERSION = '1.0.0';
@@ -133,7 +131,7 @@ async function more(callers: ClientCallers, calls: number): Promise<void> {
 async function untilUsed(one: ClusterProcess): Promise<void> {
   const accepted = async (): Promise<number> => (await one.status()).calls.accepted;
   const before = await accepted();
-  await until(`${one.name} to be used`, async () => (await accepted()) > before + 5, USED_MS, ASK_EVERY_MS);
+  await until(`${one.name} to be used`, async () => (await accepted()) > before + 5, undefined, ASK_EVERY_MS);
 }
 
 function expectAllRight(callers: ClientCallers): void {

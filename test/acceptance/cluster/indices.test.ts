@@ -22,8 +22,6 @@ import type { RunResult } from '../../kit/tools/run.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const BUSY_MS = 300_000;
-/** A manager that answers slowly, as all do on a busy machine, gets few calls at first. */
-const USED_MS = 120_000;
 const WIKI = 'wiki@1.0.0';
 const LINK_PORT = 9070;
 const CUTS = sized(50, 20);
@@ -157,7 +155,7 @@ function expanded(places: string): number[] {
 async function untilUsed(one: ClusterProcess): Promise<void> {
   const accepted = async (): Promise<number> => (await one.status()).calls.accepted;
   const before = await accepted();
-  await until(`${one.name} to be used`, async () => (await accepted()) > before + 5, USED_MS);
+  await until(`${one.name} to be used`, async () => (await accepted()) > before + 5);
 }
 
 function expectAllRight(): void {

@@ -2,7 +2,7 @@
 // `hdfs:` is HTTP and `swebhdfs:` is HTTPS. The NameNode is trusted to name its DataNodes.
 
 import { z } from 'zod';
-import { SHARDS_MAX, isNoShard } from '../../../../core/mod.ts';
+import { isNoShard, SHARDS_MAX } from '../../../../core/mod.ts';
 import { SHARD_DEPTH_MAX, SHARD_FILES_MAX } from '../../limits.ts';
 import { SourceError, type FoundShard, type ListedFile, type OpenedFile, type ShardSource } from '../shard-source.ts';
 import { checkLength, refusalOf, request, type SourceAnswer } from './http-request.ts';

@@ -2,7 +2,7 @@
 // only while it has the ETag of the listing.
 
 import { AwsV4Signer } from 'aws4fetch';
-import { SHARDS_MAX, isNoShard } from '../../../../core/mod.ts';
+import { isNoShard, SHARDS_MAX } from '../../../../core/mod.ts';
 import { SHARD_FILES_MAX } from '../../limits.ts';
 import { SourceError, type FoundShard, type ListedFile, type OpenedFile, type ShardSource } from '../shard-source.ts';
 import { AwsCredentials, awsRegion, type AwsEnv } from './aws-credentials.ts';
