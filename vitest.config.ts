@@ -32,6 +32,8 @@ export default defineConfig({
     // Longer than a wait for a fact (test/kit/tools/wait.ts), whose error says more.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // The summary at the end of a run has only the messages of failures, so these show whole values.
+    chaiConfig: { truncateThreshold: 4_000 },
     sequence: { sequencer: LongestFirst },
   },
 }) as object;

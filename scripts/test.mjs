@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 /** A busy machine upsets several files at once; a defect in what all use upsets most of them. */
 const RERUN_MAX = 8;
 /** Characters of an error in the list at the end. */
-const ERROR_LENGTH_MAX = 500;
+const ERROR_LENGTH_MAX = 2_000;
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const bin = (program) => path.join(root, 'node_modules', '.bin', program);
 const vitest = path.join(root, 'node_modules', 'vitest', 'vitest.mjs');

@@ -132,29 +132,33 @@ async function untilNoFiles(): Promise<void> {
   );
 }
 
-/** Kills the leader at its write number `number` from now on. Returns the name of the killed process, if any. */
-function armKill(number: number, isApplied: boolean): () => string | undefined {
+/**
+ * Kills the leader at its write number `number` from now on. The returned function ends that, waits until a kill that
+ * has begun is over, and returns the name of the killed process, if any.
+ */
+function armKill(number: number, isApplied: boolean): () => Promise<string | undefined> {
   let writes = 0;
+  let isOver = true;
   let killed: string | undefined;
+  const act = async (): Promise<void> => {
+    const lead = await leadOf(cluster);
+    killed = lead?.name;
+    if (lead !== undefined) await cluster.process(lead.name).kill();
+    isOver = true;
+  };
   for (const proxy of cluster.liars) {
     proxy.onTransaction = (body) => {
       // Those of a leader are fenced; an admin writes in transactions too.
       if (!body.includes('check-session')) return undefined;
       if (!['/assignments/', '/indices/', '/routes/'].some((folder) => body.includes(folder))) return undefined;
       if (++writes !== number) return undefined;
-      return {
-        isApplied,
-        act: async () => {
-          const lead = await leadOf(cluster);
-          if (lead === undefined) return;
-          killed = lead.name;
-          await cluster.process(lead.name).kill();
-        },
-      };
+      isOver = false;
+      return { isApplied, act };
     };
   }
-  return () => {
+  return async () => {
     for (const proxy of cluster.liars) proxy.onTransaction = undefined;
+    await until('the kill to be over', () => isOver);
     return killed;
   };
 }
@@ -176,7 +180,7 @@ async function killedAt(
     await end();
   } finally {
     // Also after a failure: with both masters killed, the next test would find no leader.
-    killed = disarm();
+    killed = await disarm();
     if (killed !== undefined) await cluster.process(killed).restart();
   }
   return killed !== undefined;
