@@ -3,7 +3,8 @@
 // the registration and repeats it if the agent has lost it.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
-import { ConsulError, type ConsulClient, type ServiceRequest } from './client.ts';
+import type { ConsulClient, ServiceRequest } from './client.ts';
+import { ConsulError } from './requests.ts';
 import { DEREGISTER_TIMEOUT_MS, pause, within } from './pause.ts';
 
 export interface AnnounceOptions {

@@ -1,7 +1,8 @@
 // Read, change, write of one value in Consul. The write is a check-and-set against what was read, so no change of
 // another client is lost: the value is read again, and the caller decides then.
 
-import type { ConsulClient, ConsulEntry } from './client.ts';
+import type { ConsulClient } from './client.ts';
+import type { ConsulEntry } from './store.ts';
 
 /** The result of a change that writes nothing. */
 export const UNCHANGED: unique symbol = Symbol('unchanged');

@@ -9,7 +9,8 @@
 // `stats` shows the state.
 
 import { systemClock, type Clock, Backoff, mustNotFail } from '../../core/mod.ts';
-import { ConsulError, type ConsulClient, type ProcessCheck } from './client.ts';
+import { type ConsulClient, type ProcessCheck } from './client.ts';
+import { ConsulError } from './requests.ts';
 import { DEREGISTER_TIMEOUT_MS, pause, within } from './pause.ts';
 
 export interface ConsulSessionOptions {

@@ -9,7 +9,9 @@
 // Until then the watch keeps the entries that are missing, so that no listener sees a part for the whole.
 
 import { systemClock, type Clock, Backoff, mustNotFail, reportDefect } from '../../core/mod.ts';
-import { ConsulError, type ConsulClient, type ConsulEntry } from './client.ts';
+import type { ConsulClient } from './client.ts';
+import { ConsulError } from './requests.ts';
+import type { ConsulEntry } from './store.ts';
 import { pause } from './pause.ts';
 
 export type WatchedEntries = ReadonlyMap<string, ConsulEntry>;
