@@ -35,7 +35,10 @@ export interface IndexState {
 }
 
 export interface IndexPlan {
-  /** The orders of each manager, in order of the index versions. A manager without an entry keeps what it has. */
+  /**
+   * The orders of each manager, in order of the index versions. A manager without an entry keeps what it has: one that
+   * shuts down is to find its shards when it is back.
+   */
   readonly orders: ReadonlyMap<string, readonly ShardsOrder[]>;
   /** What keeps an index version from having all its replicas, for people. */
   readonly conditions: ReadonlyMap<string, readonly string[]>;
@@ -84,14 +87,16 @@ export class IndexLeader {
     const serving = placesOf([...holdings].map(([name, held]) => [name, Object.entries(held.serving)]));
     const { orders, conditions } = placeShards({
       indices: known,
-      managers: [...managers].map(([name, { machine, capacity, isDraining, pools }]) => ({
-        name,
-        machine,
-        capacity,
-        isDrained: isDraining || drained.has(name),
-        freeBytes: holdings.get(name)?.freeBytes ?? Number.POSITIVE_INFINITY,
-        pools: pools.filter(({ alive }) => alive > 0),
-      })),
+      managers: [...managers]
+        .filter(([name, { isDraining }]) => !isDraining || drained.has(name))
+        .map(([name, { machine, capacity, pools }]) => ({
+          name,
+          machine,
+          capacity,
+          isDrained: drained.has(name),
+          freeBytes: holdings.get(name)?.freeBytes ?? Number.POSITIVE_INFINITY,
+          pools: pools.filter(({ alive }) => alive > 0),
+        })),
       ordered: placesOf([...ordered].map(([name, own]) => [name, own.map((one) => [one.indexVersion, one.places])])),
       serving,
       onDisk: placesOf([...managers.keys()].map((name) => [name, this.#onDisk(name, state, nowMs)])),

@@ -70,7 +70,31 @@ describe('The leader', () => {
     const { orders } = new IndexLeader(new ManualClock()).plan(
       stateOf({ managers, drained: new Set(['drained']), holdings: new Map([['full', holdingOf({ freeBytes: 5 })]]) }),
     );
-    expect(shown(orders)).toEqual({ dead: [], drained: [], full: [], good: ['wiki@1.0.0 0-3'], leaving: [] });
+    expect(shown(orders)).toEqual({ dead: [], drained: [], full: [], good: ['wiki@1.0.0 0-3'] });
+  });
+
+  test('leaves its order to a manager that shuts down, so that it finds its shards when it is back', () => {
+    const leader = new IndexLeader(new ManualClock());
+    const served = holdingOf({ serving: { 'wiki@1.0.0': '0-3' }, onDisk: { 'wiki@1.0.0': '0-3' } });
+    const ordered = new Map([['m1', [orderOf('wiki@1.0.0')]]]);
+    const leaving = new Map([managerOf('m1', { isDraining: true }), managerOf('m2')]);
+    const holdings = new Map([['m1', served]]);
+    expect(shown(leader.plan(stateOf({ managers: leaving, ordered, holdings })).orders)).toEqual({
+      m2: ['wiki@1.0.0 0-3'],
+    });
+    // An operator who drains it wants its shards elsewhere.
+    const drained = stateOf({ managers: leaving, ordered, holdings, drained: new Set(['m1']) });
+    expect(shown(leader.plan(drained).orders)).toEqual({ m1: ['wiki@1.0.0 0-3'], m2: ['wiki@1.0.0 0-3'] });
+    const both = new Map([...ordered, ['m2', [orderOf('wiki@1.0.0')]]]);
+    const back = holdingOf({ onDisk: { 'wiki@1.0.0': '0-3' } });
+    const returned = stateOf({
+      ordered: both,
+      holdings: new Map([
+        ['m1', back],
+        ['m2', served],
+      ]),
+    });
+    expect(shown(leader.plan(returned).orders)).toEqual({ m1: ['wiki@1.0.0 0-3'], m2: ['wiki@1.0.0 0-3'] });
   });
 
   test('places a shard elsewhere after three failures, and tries again later, with growing pauses', () => {
