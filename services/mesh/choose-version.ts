@@ -9,8 +9,7 @@ import type { Offer } from './offer.ts';
 
 /**
  * Picks one version by weight and returns its offers; none when the call must wait for a version that has a weight
- * and no copy yet. Calls with equal keys get the same version; calls without a key are spread evenly in proportion to
- * the weights.
+ * and no copy yet. Calls with equal keys get the same version. Of the calls without a key, each version gets its share.
  */
 export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key: string): readonly Offer[] {
   if (entry.route === undefined) {
@@ -18,14 +17,9 @@ export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key
     if (offers.every(({ details }) => details.version === version)) return offers;
   }
   const { versions, weights } = splitOf(entry, offers);
-  let chosen = versions[0] ?? '';
-  if (versions.length > 1) {
-    const sum = weights.reduce((total, one) => total + one, 0);
-    let point = (key === '' ? evenPoint(entry.splitCalls++) : hashPoint(key)) * sum;
-    const index = weights.findIndex((one) => (point -= one) < 0);
-    chosen = versions[index === -1 ? 0 : index] as string;
-  }
-  return ofVersion(offers, chosen);
+  if (versions.length === 1) return ofVersion(offers, versions[0] as string);
+  const split = entry.splits.get(versions, weights);
+  return ofVersion(offers, key === '' ? split.next() : split.of(key));
 }
 
 /** Returns the share of the calls of a service that a version gets now, 0..1. */
@@ -114,17 +108,4 @@ function newestFirst(a: string, b: string): number {
 
 function ofVersion(offers: readonly Offer[], version: string): readonly Offer[] {
   return offers.filter(({ details }) => details.version === version);
-}
-
-/** Multiples of the golden ratio modulo 1, which spread evenly over 0..1 from the first call on. */
-function evenPoint(callNumber: number): number {
-  return (callNumber * 0.618033988749895) % 1;
-}
-
-/** Maps a key to a point in 0..1: FNV-1a with a final shuffle, because FNV-1a alone mixes short keys badly. */
-function hashPoint(key: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32;
 }

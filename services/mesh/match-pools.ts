@@ -7,6 +7,7 @@ import type { Offer } from './offer.ts';
 import type { DeployedService } from './deployed.ts';
 import type { Route } from './route.ts';
 import { isVersionMatch } from './version-match.ts';
+import type { VersionSplits } from './version-split.ts';
 
 /** What the router knows about one service. */
 export interface ServiceEntry {
@@ -17,8 +18,8 @@ export interface ServiceEntry {
   readonly route: Route | undefined;
   /** Cached matches of plain calls, by requested version ('' for none), then by method. */
   readonly plainMatches: Map<string, Map<string, readonly Offer[]>>;
-  /** Number of calls that were split by weight so far. */
-  splitCalls: number;
+  /** How its calls were split over versions so far. */
+  readonly splits: VersionSplits;
 }
 
 /**

@@ -42,12 +42,15 @@ import {
 } from './no-pool-error.ts';
 import type { Offer } from './offer.ts';
 import type { Route, Routes } from './route.ts';
+import { VersionSplits } from './version-split.ts';
 
 export interface RouterOptions {
   readonly clock: Clock;
   /** Called for every call that the access policy denies. */
   readonly onDenied?: ConstructorParameters<typeof AccessFilter>[0];
   readonly quotas?: CallQuotas;
+  /** For tests: 0..1. */
+  readonly random?: () => number;
 }
 
 export class Router implements Directory {
@@ -55,6 +58,7 @@ export class Router implements Directory {
   readonly #budget: RetryBudget;
   readonly #access: AccessFilter;
   readonly #quotas: CallQuotas | undefined;
+  readonly #random: () => number;
   #services: ReadonlyMap<string, ServiceEntry> = new Map();
   /** Names of services by method, for calls that name no service. */
   #servicesByMethod: ReadonlyMap<string, readonly string[]> = new Map();
@@ -65,9 +69,10 @@ export class Router implements Directory {
   /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
 
-  constructor({ clock, onDenied = () => undefined, quotas }: RouterOptions) {
+  constructor({ clock, onDenied = () => undefined, quotas, random = Math.random }: RouterOptions) {
     this.#clock = clock;
     this.#quotas = quotas;
+    this.#random = random;
     this.#access = new AccessFilter(onDenied);
     this.#budget = new RetryBudget(clock);
     this.#waiting = new WaitingCallsByKey({ clock, deadlines: new DeadlineWheel(clock), max: WAITING_MAX });
@@ -382,7 +387,7 @@ export class Router implements Directory {
           deployed: deployed.get(service) ?? [],
           route: this.#routeOf(service),
           plainMatches: new Map(),
-          splitCalls: this.#services.get(service)?.splitCalls ?? 0,
+          splits: this.#splitsOf(service),
         });
       }
       for (const method of offer.interface.methods.keys()) {
@@ -393,13 +398,25 @@ export class Router implements Directory {
     for (const [name, ofService] of deployed) {
       if (services.has(name)) continue;
       const route = this.#routeOf(name);
-      services.set(name, { name, offers: [], deployed: ofService, route, plainMatches: new Map(), splitCalls: 0 });
+      services.set(name, {
+        name,
+        offers: [],
+        deployed: ofService,
+        route,
+        plainMatches: new Map(),
+        splits: this.#splitsOf(name),
+      });
     }
     this.#services = services;
     this.#servicesByMethod = new Map([...byMethod].map(([method, names]) => [method, [...names]]));
     this.#views = mergeViews(this.#offers);
     this.#access.forget();
     this.#waiting.resume();
+  }
+
+  /** A change of pools or routes does not begin the pattern of versions anew. */
+  #splitsOf(service: string): VersionSplits {
+    return this.#services.get(service)?.splits ?? new VersionSplits(service, this.#random);
   }
 
   /** The route of a service; undefined when no version has a weight. */

@@ -73,9 +73,10 @@ function deployment(version: string, failure: string): DeployedService {
   return { service: 'Work', version, roles: [], queueMax: 10, failure };
 }
 
-/** 1,000 calls are spread evenly, but not exactly. */
+/** Of any 1,000 calls a version gets its share, or one call more or less. */
 function near(expected: number): unknown {
-  return expect.closeTo(expected, -1);
+  // Allows 10 ** 0.5 / 2, which is 1.6.
+  return expect.closeTo(expected, -0.5);
 }
 
 describe('A weight on a version that does not run', () => {
