@@ -27,8 +27,10 @@ export function valueOf({ method, title, i64 }: PreparedMethod, body: Uint8Array
 
 /** Returns the facts about a reply for `onReply`. */
 export function infoOf(tries: number, address: string, headers: HeadersIn = {}): ClientReplyInfo {
-  const { version, coverage } = replyInfoOf(String(headers['katamari-version'] ?? ''), coverageIn(headers));
-  return { version, coverage, tries, address };
+  const rule = headers['katamari-rule'];
+  const version = String(headers['katamari-version'] ?? '');
+  const info = replyInfoOf(version, rule === undefined ? undefined : String(rule), coverageIn(headers));
+  return { ...info, tries, address };
 }
 
 /** Returns the error of a TApplicationException, which comes from the mesh or from a handler. */

@@ -88,6 +88,8 @@ struct ReplyContext {
    * Lack (idl/content.thrift).
    */
   15: optional list<string> missingShards
+  /** The rule of a route that has chosen the version, if it was not the weights. */
+  16: optional string rule
 }
 
 /** The admin service refused a call: wrong token, unknown name or invalid value. */
@@ -222,9 +224,39 @@ struct Event {
  * Weights by which the versions of a service share its calls. A version without a weight gets no calls. With an empty
  * map, the shares are proportional to the number of resources.
  */
+/** A rule of a route. All conditions that are set must hold; of the items of one condition, one is enough. */
+struct RouteRule {
+  /** Shown in answers (header katamari-rule) and metrics. */
+  1: string name
+  /** The version that gets the calls. */
+  2: string to
+  /** Names of callers; `*` at the end stands for any text. */
+  3: optional list<string> callers
+  /** Roles of callers. */
+  4: optional list<string> roles
+  /** Headers that have no meaning to the mesh, by name in lower case; `*` for any value. All must be there. */
+  5: optional map<string, string> headers
+  /** Tags that the call prefers. */
+  6: optional list<string> tags
+  7: optional list<string> methods
+  /** Sticky keys. */
+  8: optional list<string> keys
+  /** Percentage of all sticky keys, 0 to 100. */
+  9: optional double share
+}
+
+/** Which version of a service gets which of its calls. */
 struct Route {
   1: string serviceName
   2: map<string, i32> weights
+  /** Tried in order before the weights; the first that applies decides. */
+  3: optional list<RouteRule> rules
+  /** Name by which sticky keys are spread over versions; the name of the service by default. */
+  4: optional string experiment
+  /** What a call gets whose version has nobody alive: `others` (the default), `fail`, or a version. */
+  5: optional string fallback
+  /** Whether callers may ask for a version; true by default. */
+  6: optional bool callersChoose
 }
 
 struct Settings {

@@ -89,7 +89,7 @@ export class MeshCaller {
     }
     const reply = await sent;
     const result = decodeStruct(found.result, reply.body);
-    if (onReply !== undefined) onReply(replyInfoOf(reply.context.version, reply.context.coverage));
+    if (onReply !== undefined) onReply(replyInfoOf(reply.context.version, reply.context.rule, reply.context.coverage));
     return valueOfResult(found, result);
   }
 

@@ -328,7 +328,8 @@ const SINGLE_HEADERS: ReadonlyMap<string, number> = new Map(
     'transfer-encoding',
   ].map((name, index) => [name, 1 << index]),
 );
-const EXPOSED_HEADERS = 'katamari-version, katamari-coverage, katamari-missing, server-timing, retry-after, etag';
+const EXPOSED_HEADERS =
+  'katamari-version, katamari-rule, katamari-coverage, katamari-missing, server-timing, retry-after, etag';
 const PREFLIGHT_HEADERS = {
   'access-control-allow-methods': 'GET, HEAD, POST, OPTIONS',
   'access-control-allow-headers':

@@ -9,7 +9,7 @@ import { StructScanner, WIRE_TYPE } from '../thrift/mod.ts';
 import { FieldReader, FieldWriter } from './context-fields.ts';
 
 /** The content of a CallContext; the receiver makes a Call of it. */
-export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs' | 'signal'> & {
+export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs' | 'rule' | 'signal'> & {
   /** Time left to the deadline when it was written, in us. */
   readonly timeLeftUs: number;
   /** The deadline on the clock of the receiver, in us; Infinity if the sender does not know that clock. */
@@ -206,6 +206,7 @@ export function writeReplyContext(context: ReplyContext, error?: KatamariError, 
     out.i32(14, context.coverage.complete);
     if (context.coverage.missing.length > 0) out.strings(15, context.coverage.missing);
   }
+  if (context.rule !== undefined) out.string(16, context.rule);
   return out.finish();
 }
 
@@ -215,6 +216,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   let [version, queueUs, serviceUs, freeNow, queuedNow, resource, retire] = ['', 0, 0, -1, -1, '', false];
   let [code, retryAfterMs, stage, notRun, isSuspect] = [0, -1, 0, false, false];
   let [shards, complete, missing] = [0, 0, NONE];
+  let rule = '';
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -262,14 +264,19 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
       case 15:
         missing = found.strings();
         break;
+      case 16:
+        rule = found.recurring();
+        break;
       default:
         found.skip();
     }
   }
   const error = code === 0 ? undefined : { code, retryAfterMs, stage, notRun, isSuspect };
   const context = { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error };
-  // Few replies are of an index. The others keep their one hidden class.
-  return { context: shards === 0 ? context : { ...context, coverage: { shards, complete, missing } }, end: found.at };
+  // Few replies have these. The others keep their one hidden class.
+  if (shards === 0 && rule === '') return { context, end: found.at };
+  const coverage = shards === 0 ? {} : { coverage: { shards, complete, missing } };
+  return { context: { ...context, ...coverage, ...(rule === '' ? {} : { rule }) }, end: found.at };
 }
 
 /** Returns the error of the mesh in a ReplyContext, with the message of the TApplicationException after it. */

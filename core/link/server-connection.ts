@@ -342,6 +342,7 @@ export class LinkServerConnection extends PipelinedConnection {
       attempt: context.attempt,
       doNotQueue: context.doNotQueue,
       minCoverage: context.minCoverage,
+      rule: undefined,
       signal,
     };
   }

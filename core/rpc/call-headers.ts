@@ -26,6 +26,8 @@ export interface CallHeaders {
   readonly authorization: string;
   /** Token of `Authorization: Bearer`; '' for none. */
   readonly token: string;
+  /** All headers of the request, for the rules of routes. */
+  readonly all: HeadersIn;
 }
 
 /** Parses the headers of a request. @throws KatamariError bad_request when the value of a header is invalid */
@@ -45,6 +47,7 @@ export function parseCallHeaders(headers: HeadersIn): CallHeaders {
     anyOrder: anyOrderOf(text(headers, 'katamari-any-order')),
     authorization,
     token: BEARER.exec(authorization)?.[1] ?? '',
+    all: headers,
   };
 }
 

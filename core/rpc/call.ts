@@ -42,6 +42,8 @@ export interface Call {
    * undefined if the caller did not set it.
    */
   readonly minCoverage: number | undefined;
+  /** Reason for which a route has chosen the version; '' for its weights, undefined while no route was asked. */
+  readonly rule: string | undefined;
   /** Aborted when the caller cancels the call or disconnects. The calls of a connection may share one signal. */
   readonly signal: AbortSignal | undefined;
 }
@@ -59,6 +61,8 @@ export interface ReplyContext {
   readonly resource: string;
   /** Shards that the call was about, and those that are wholly in the answer; only of an index. */
   readonly coverage?: ShardCoverage;
+  /** The rule of a route that has chosen the version, if it was not the weights. */
+  readonly rule?: string;
 }
 
 /**
@@ -129,6 +133,7 @@ export function createCall(what: Pick<Call, 'service' | 'method' | 'args' | 'dea
     attempt: what.attempt ?? 0,
     doNotQueue: what.doNotQueue ?? false,
     minCoverage: what.minCoverage,
+    rule: what.rule,
     signal: what.signal,
   };
 }
@@ -157,6 +162,7 @@ export function withCall(call: Call, change: Partial<Omit<Call, 'signal'>>): Cal
     attempt: change.attempt ?? call.attempt,
     doNotQueue: change.doNotQueue ?? call.doNotQueue,
     minCoverage: change.minCoverage ?? call.minCoverage,
+    rule: change.rule ?? call.rule,
     signal: call.signal,
   };
 }

@@ -2,7 +2,7 @@
 // directory; its methods return at once and change nothing.
 
 import type { KatamariError } from '../mod.ts';
-import type { Interface } from '../thrift/mod.ts';
+import type { HeadersIn, Interface } from '../thrift/mod.ts';
 import type { Call, Dispatch, Send } from './call.ts';
 import type { Authenticator, CallerIdentity } from './caller-identity.ts';
 
@@ -37,10 +37,18 @@ export interface PoolView {
   readonly queued: number;
 }
 
+/** A pool with the reason for which the route of its service has chosen it. */
+export interface ChosenPool extends PoolView {
+  /** Name of the rule; '' for the weights or the wish of the caller. It goes into the call as `rule`. */
+  readonly rule: string;
+}
+
 /** The fields of a call that select its pool. */
 export type PoolQuery = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 'tags' | 'details' | 'key'> & {
   /** Who makes the call; an anonymous caller by default. */
   readonly identity?: CallerIdentity;
+  /** Headers of the request, for the rules of routes. */
+  readonly headers?: HeadersIn;
 };
 
 /** A call that waits until its service has a copy. Either `resume` or `fail` is called, once. */
@@ -57,13 +65,13 @@ export interface Directory {
   /** Returns the currently known pools, sorted by service, then version. */
   pools(): readonly PoolView[];
   /**
-   * Returns the pool to which a call would be routed now, by details, roles, tags, then the route's weights. A
+   * Returns the pool to which a call would be routed now, by details, roles, tags, then its route. A
    * faceplate that needs the interface to encode arguments calls this first, then sends the call with that pool's
    * exact version.
    * @throws KatamariError `no_pool`, with `facts.unknownMethod` when no service of the mesh has the method; `denied`
    * when the caller may not call it.
    */
-  choose(query: PoolQuery): PoolView;
+  choose(query: PoolQuery): ChosenPool;
   /** Whether a caller may call a method of a pool. Without an access policy, every accepted caller may. */
   mayCall(identity: CallerIdentity, pool: PoolView, method: string): boolean;
   /**

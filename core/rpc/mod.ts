@@ -45,6 +45,7 @@ export {
   isAdminService,
   type MeshAccess,
   type PoolDetails,
+  type ChosenPool,
   type PoolQuery,
   type PoolView,
 } from './mesh-access.ts';

@@ -1,6 +1,6 @@
-// Facts about a reply beside its value: which version replied, and how many shards are in the answer of an index. They
-// travel in the ReplyContext inside the mesh, and to clients in the headers katamari-version, katamari-coverage and
-// katamari-missing.
+// Facts about a reply beside its value: which version replied and why, and how many shards are in the answer of an
+// index. They travel in the ReplyContext inside the mesh, and to clients in the headers katamari-version,
+// katamari-rule, katamari-coverage and katamari-missing.
 
 import { trimSpaces, type HeadersIn } from '../thrift/mod.ts';
 
@@ -18,6 +18,8 @@ export interface ShardCoverage {
 export interface ReplyInfo {
   /** Version of the service or index that replied; '' if the mesh did not name it. */
   readonly version: string;
+  /** The rule of the route that has chosen the version; undefined if its weights have, or the caller. */
+  readonly rule: string | undefined;
   /** Shards in the answer of an index. undefined for other services and for a declared exception. */
   readonly coverage: ReplyCoverage | undefined;
 }
@@ -43,10 +45,10 @@ export interface AbsentShard {
 export const NAMED_MISSING_MAX = 10;
 
 /** Returns what callers get to know of a reply. */
-export function replyInfoOf(version: string, coverage: ShardCoverage | undefined): ReplyInfo {
-  if (coverage === undefined) return { version, coverage };
+export function replyInfoOf(version: string, rule: string | undefined, coverage: ShardCoverage | undefined): ReplyInfo {
+  if (coverage === undefined) return { version, rule, coverage };
   const { shards, complete, missing } = coverage;
-  return { version, coverage: { shards, complete, missing: missing.map(absentShardOf) } };
+  return { version, rule, coverage: { shards, complete, missing: missing.map(absentShardOf) } };
 }
 
 /** Returns the headers that carry a coverage: `katamari-coverage: 39/40`, and the names of missing shards. */

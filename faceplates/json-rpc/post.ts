@@ -89,11 +89,12 @@ export class Posts {
       if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: internal error in a call');
       return { status: errorStatus ? httpStatusOf(error) : 200, type: JSON_TYPE, fields: remedyFields(error), body };
     }
-    const { queueUs, serviceUs, coverage } = ending.context;
+    const { queueUs, serviceUs, coverage, rule } = ending.context;
     const fields: Record<string, string> = {
       'katamari-version': ending.version,
       'server-timing': `queue;dur=${msOf(queueUs)}, service;dur=${msOf(serviceUs)}`,
     };
+    if (rule !== undefined) fields['katamari-rule'] = rule;
     if (coverage !== undefined) Object.assign(fields, coverageHeaders(coverage));
     return { status: 200, type: JSON_TYPE, fields, body };
   }

@@ -20,6 +20,7 @@ import {
   type CallerIdentity,
   type CallResult,
   type CallSink,
+  type ChosenPool,
   type Reply,
   type ReplyContext,
   type MeshAccess,
@@ -173,7 +174,7 @@ export class FaceplateCalls {
   ): void {
     const { target, headers = NO_HEADERS, signal, arrivedMs = startedMs, account } = request;
     let stats = waited;
-    let pool: PoolView | undefined;
+    let pool: ChosenPool | undefined;
     let sent: FaceplateCall<Answer>;
     let call: Call;
     try {
@@ -195,6 +196,7 @@ export class FaceplateCalls {
         tags: headers.tags,
         key: headers.key,
         minCoverage: headers.minCoverage,
+        rule: pool.rule,
         traceparent: headers.traceparent,
         tracestate: headers.tracestate,
         caller: request.caller,
@@ -315,6 +317,7 @@ function queryOf({ target, headers = NO_HEADERS }: FaceplateRequest, identity: C
     details: NO_DETAILS,
     key: headers.key,
     identity,
+    headers: headers.all,
   };
 }
 

@@ -101,8 +101,8 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   #callOptions: ThriftCallOptions | undefined;
   /** Headers of replies from one version. The same object is reused, so that it is encoded once. */
   #versionHeaders: Readonly<Record<string, string>> | undefined;
-  /** The same for replies of an index, with its coverage. */
-  #indexHeaders: Readonly<Record<string, string>> | undefined;
+  /** The same for replies that a rule of a route has led, and for those of an index with its coverage. */
+  #moreHeaders: Readonly<Record<string, string>> | undefined;
   /** Aborted when the client disconnects; created for the first call. */
   #gone: CallSignal | undefined;
   #caller = '';
@@ -136,6 +136,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     if (reply.isException || isDeclaredException(reply.body)) stats.exceptions++;
     call.version = reply.context.version;
     call.coverage = reply.context.coverage;
+    call.rule = reply.context.rule;
     this.#settle(call, reply.isException ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply, reply.body);
   }
 
@@ -438,23 +439,29 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     return this.#encoding?.replyStart;
   }
 
-  #headersOf({ version, coverage, error }: ThriftCall): Readonly<Record<string, string>> | undefined {
+  #headersOf({ version, coverage, rule, error }: ThriftCall): Readonly<Record<string, string>> | undefined {
     if (error !== undefined) return headersOfError(error);
     if (version === '') return undefined;
-    if (coverage !== undefined) return this.#indexHeadersOf(version, coverage);
+    if (coverage !== undefined || rule !== undefined) return this.#moreHeadersOf(version, coverage, rule);
     if (this.#versionHeaders?.['katamari-version'] !== version) this.#versionHeaders = { 'katamari-version': version };
     return this.#versionHeaders;
   }
 
-  #indexHeadersOf(version: string, coverage: ShardCoverage): Readonly<Record<string, string>> {
-    const headers = coverageHeaders(coverage);
-    const known = this.#indexHeaders;
+  #moreHeadersOf(
+    version: string,
+    coverage: ShardCoverage | undefined,
+    rule: string | undefined,
+  ): Readonly<Record<string, string>> {
+    const headers: Readonly<Record<string, string>> = coverage === undefined ? {} : coverageHeaders(coverage);
+    const known = this.#moreHeaders;
     const isKnown =
       known?.['katamari-version'] === version &&
+      known['katamari-rule'] === rule &&
       known['katamari-coverage'] === headers['katamari-coverage'] &&
       known['katamari-missing'] === headers['katamari-missing'];
-    if (!isKnown) this.#indexHeaders = { 'katamari-version': version, ...headers };
-    return this.#indexHeaders as Readonly<Record<string, string>>;
+    if (isKnown) return known;
+    const why = rule === undefined ? {} : { 'katamari-rule': rule };
+    return (this.#moreHeaders = { 'katamari-version': version, ...why, ...headers });
   }
 
   protected writeOut(): void {

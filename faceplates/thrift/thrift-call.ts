@@ -31,6 +31,8 @@ export class ThriftCall implements CallSink, DenseSetEntry, QueuedCall<ThriftCal
   version = '';
   /** Shards in the reply of an index. */
   coverage: ShardCoverage | undefined;
+  /** The rule of a route that has chosen the version. */
+  rule: string | undefined;
   /** Error of the mesh; transports with headers carry its code and facts there. */
   error: KatamariError | undefined;
   /** The whole reply, if the transport itself replies. */
@@ -91,6 +93,7 @@ export class ThriftCallPool {
     call.type = 0;
     call.body = NOTHING;
     call.coverage = undefined;
+    call.rule = undefined;
     call.error = undefined;
     call.transportReply = undefined;
     if (this.#freeCount >= FREE_MAX) return;

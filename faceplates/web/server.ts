@@ -233,6 +233,7 @@ function write(
   switch (outcome.kind) {
     case 'answered':
       outgoing.setHeader('katamari-version', outcome.version);
+      if (outcome.context.rule !== undefined) outgoing.setHeader('katamari-rule', outcome.context.rule);
       writeResponse(incoming, outgoing, outcome.answer.response);
       return;
     case 'failed':

@@ -279,11 +279,13 @@ function addUndeploy(program: Command, context: CliContext, setExitCode: SetExit
 }
 
 function addRoute(program: Command, context: CliContext, setExitCode: SetExitCode): void {
-  withMesh(command(program, 'route', 'show or set the share of calls that each version of a service gets'))
+  withMesh(command(program, 'route', 'show or set which version of a service gets which of its calls'))
     .argument('<service>', 'name of the service')
     .argument('[shares...]', 'version=weight for each version that gets calls')
+    .option('--file <file>', 'set the whole route from a file with rules, as in katamari.yaml; - for standard input')
     .option('--reset', 'restore the route of the configuration')
     .option('--force', 'also with versions that do not exist yet, to write a route before its deployment')
+    .option('--yaml', 'print the route as a file for --file')
     .option('--json', 'print JSON')
     .action(async (service: string, shares: string[], options: RouteOptions) =>
       setExitCode(await runRoute(context, service, shares, options)),
@@ -294,6 +296,8 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search',
         'katamari route Search 1.0.0=90 2.0.0=10',
         'katamari route Search 2.0.0=95 3.0.0=5 --force',
+        'katamari route Search --yaml > route.yaml',
+        'katamari route Search --file route.yaml',
         'katamari route Search --reset',
       ),
     );

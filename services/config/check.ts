@@ -3,7 +3,7 @@
 
 import { formatDuration } from '../../core/mod.ts';
 import { HEADER_PROTOCOLS, isWireFormat } from '../../core/thrift/encodings/mod.ts';
-import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
+import { PLAIN_CONCURRENCY_MAX, problemsOfRoute, type Route } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { leafFacts, unwrap } from './schema-leaves.ts';
 import { keysAt, schemaAt, type ConfigFile, type TlsEntry } from './schema.ts';
@@ -53,7 +53,7 @@ export function checkTogether(data: ConfigFile, values: Record<string, unknown>)
     ...checkAccess(data),
     ...checkSites(data),
     ...checkFaceplates(data),
-    ...Object.entries(data.routes).flatMap(([service, { weights }]) => checkWeights(service, weights)),
+    ...Object.entries(data.routes).flatMap(([service, route]) => checkRoute(service, route)),
     ...data.deployments.flatMap((_, index) => checkDeployment(data, index)),
   ];
 }
@@ -209,10 +209,8 @@ function checkAccess({ access: { tokens, jwt } }: ConfigFile): Problem[] {
   return problems;
 }
 
-function checkWeights(service: string, weights: Readonly<Record<string, number>>): Problem[] {
-  const all = Object.values(weights);
-  if (all.length === 0 || all.some((weight) => weight > 0)) return [];
-  return [{ path: ['routes', service, 'weights'], text: 'found only weights of 0, expected one above 0' }];
+function checkRoute(service: string, route: Route): Problem[] {
+  return problemsOfRoute(route).map(({ path, text }) => ({ path: ['routes', service, ...path], text }));
 }
 
 function checkDeployment({ deployments }: ConfigFile, index: number): Problem[] {

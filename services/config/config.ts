@@ -11,6 +11,7 @@ import { resolveDeployment, type ConfiguredDeployment } from './deployment.ts';
 import { ExitError, EXIT } from './exit-error.ts';
 import { findConfigFile, keyText, readConfigFile, type ConfigText } from './file.ts';
 import { layer, type FlagValue } from './layers.ts';
+import type { Route } from '../mesh/mod.ts';
 import type { AnonymousCallers, JwtOptions, CallerToken } from '../access/mod.ts';
 import { leafFacts, unwrap, type SettingKind } from './schema-leaves.ts';
 import { configSchema, schemaAt, type ConfigFile, type TlsEntry } from './schema.ts';
@@ -119,7 +120,7 @@ export interface Config {
   /** Faceplates that the user added. */
   readonly faceplates: readonly AddedFaceplate[];
   readonly limits: FaceplateLimits;
-  readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
+  readonly routes: Readonly<Record<string, Route>>;
   readonly deployments: readonly ConfiguredDeployment[];
 }
 
@@ -432,10 +433,10 @@ function listEffective(
   originOf: (path: readonly PropertyKey[]) => string,
   into: EffectiveSetting[],
 ): void {
+  if (value === undefined) return;
   const inner = unwrap(schema);
   const facts = leafFacts(schema);
   if (facts !== undefined) {
-    if (value === undefined) return;
     into.push({ key: keyText(path), value: showValue(value, facts.kind), from: originOf(path) });
   } else if (Array.isArray(value) && inner instanceof z.ZodArray) {
     value.forEach((item, index) => listEffective(inner.element as z.ZodType, item, [...path, index], originOf, into));

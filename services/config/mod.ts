@@ -26,6 +26,7 @@ export {
   type TlsPort,
 } from './credentials.ts';
 export { type Role, ROLES } from './roles.ts';
+export { readRouteFile } from './route-file.ts';
 export { ensureSecretFile, readSecretFile, whyWeakSecret } from './secret-file.ts';
 export { didYouMean } from './suggest.ts';
 export { VERSION } from './version.ts';

@@ -4,6 +4,7 @@
 
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { JWT_ALGORITHMS, type AnonymousCallers } from '../access/mod.ts';
+import { RULE_HEADER, RULE_NAME, type Route, type RouteRule } from '../mesh/mod.ts';
 import {
   bool,
   count,
@@ -94,7 +95,7 @@ export interface ConfigFile {
     callerMemory?: number | undefined;
     connectionMemory?: number | undefined;
   };
-  routes: Record<string, { weights: Record<string, number> }>;
+  routes: Record<string, Route>;
   deployments: DeploymentEntry[];
 }
 
@@ -312,6 +313,38 @@ const deploymentSchema = z.strictObject({
     .prefault({}),
 });
 
+const names = (what: string): z.ZodArray<z.ZodString> =>
+  leaf(z.array(z.string().min(1).max(1_000)).min(1).max(10_000), 'list', `a list of ${what}`);
+
+const ruleSchema: z.ZodType<RouteRule> = z.strictObject({
+  name: leaf(z.string().regex(RULE_NAME), 'text', 'a name of letters, digits, ".", "_" and "-"'),
+  to: leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED),
+  callers: names('names of callers').optional(),
+  roles: names('roles of callers').optional(),
+  headers: z
+    .record(leaf(z.string().regex(RULE_HEADER), 'text', 'the name of a header in lower case, not of the mesh'), text())
+    .optional(),
+  tags: names('tags').optional(),
+  methods: names('methods').optional(),
+  keys: names('sticky keys').optional(),
+  share: leaf(z.number().min(0).max(100), 'number', 'a percentage, 0 to 100').optional(),
+});
+
+const routeSchema: z.ZodType<Route> = z.strictObject({
+  weights: z.record(leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED), count(0, 1_000_000)).prefault({}),
+  rules: z.array(ruleSchema).max(100).optional(),
+  experiment: leaf(z.string().min(1).max(100), 'text', 'a name').optional(),
+  fallback: leaf(
+    z.string().regex(new RegExp(`^others$|^fail$|${VERSION.source}`)),
+    'text',
+    '"others", "fail" or a version in quotes',
+  ).optional(),
+  callersChoose: bool().optional(),
+});
+
+export const routesSchema = (): z.ZodPrefault<z.ZodRecord<z.ZodString, typeof routeSchema>> =>
+  z.record(leaf(z.string().regex(SERVICE), 'text', 'the name of a Thrift service'), routeSchema).prefault({});
+
 const siteSchema = z.strictObject({
   prefix: leaf(z.string().max(200).regex(PREFIX), 'text', 'a path such as "/shop", or "/"'),
   service: leaf(z.string().max(200).regex(SERVICE), 'text', 'the name of a Thrift service').optional(),
@@ -509,13 +542,6 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
       connectionMemory: size(SUM_BYTES_MIN).optional(),
     })
     .prefault({}),
-  routes: z
-    .record(
-      leaf(z.string().regex(SERVICE), 'text', 'the name of a Thrift service'),
-      z.strictObject({
-        weights: z.record(leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED), count(0, 1_000_000)),
-      }),
-    )
-    .prefault({}),
+  routes: routesSchema(),
   deployments: z.array(deploymentSchema).max(1_000).prefault([]),
 });

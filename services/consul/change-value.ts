@@ -34,13 +34,17 @@ export async function changeValue(client: ConsulClient, key: string, change: Val
 /**
  * Returns a change that sets one value, or undefined to delete the key. It throws `refusal()` when another client
  * writes a different value meanwhile. A value that is only signed again is not different.
+ * @param valueFor returns the value; called once, with the entry that Consul has at first
  */
-export function setUnlessChanged(value: string | undefined, refusal: () => Error): ValueChange {
-  let first: { readonly value: string | undefined } | undefined;
+export function setUnlessChanged(
+  valueFor: (entry: ConsulEntry | undefined) => string | undefined,
+  refusal: () => Error,
+): ValueChange {
+  let first: { readonly before: string | undefined; readonly value: string | undefined } | undefined;
   return (entry) => {
-    first ??= { value: entry?.value };
-    if (entry?.value !== first.value && entry?.value !== value) throw refusal();
-    return value;
+    first ??= { before: entry?.value, value: valueFor(entry) };
+    if (entry?.value !== first.before && entry?.value !== first.value) throw refusal();
+    return first.value;
   };
 }
 

@@ -140,6 +140,7 @@ function requestCall(
     attempt: call.attempt,
     doNotQueue: call.doNotQueue,
     minCoverage: undefined,
+    rule: '',
     signal,
   };
 }

@@ -27,7 +27,14 @@ import type { DeploymentStore } from './deployment-store.ts';
 import type { IndexActions } from './index-actions.ts';
 import { indexMethods } from './index-admin.ts';
 import { verificationMethods } from './index-verification.ts';
-import { checkRoute, checkRouteVersions, type KnownVersions } from './route-check.ts';
+import {
+  checkRoute,
+  checkRouteVersions,
+  isReset,
+  routeOf,
+  type KnownVersions,
+  type ThriftRoute,
+} from './route-check.ts';
 
 export interface AdminActions {
   /** Returns the status of the whole mesh: all known processes and the pools of every manager. */
@@ -45,7 +52,8 @@ export interface AdminActions {
   /** Sets the global timeout. Undefined restores the value of the configuration. */
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
   readonly routes: () => Routes;
-  readonly setRoute: (service: string, route: Route) => Promise<void>;
+  /** Sets the weights, and what else the route has; undefined restores the route of the configuration. */
+  readonly setRoute: (service: string, route: Route | undefined) => Promise<void>;
   /** The versions of a service that run, or that managers are to run, as far as this process knows. */
   readonly versionsOf: (service: string) => readonly string[];
   readonly access: AccessActions;
@@ -82,7 +90,7 @@ interface ManagerArgs extends TokenArgs {
 }
 
 interface RouteArgs extends TokenArgs {
-  readonly route: { readonly serviceName: string; readonly weights: ReadonlyMap<string, number> };
+  readonly route: ThriftRoute;
   /** Also with versions that do not exist. */
   readonly force: boolean;
 }
@@ -242,21 +250,21 @@ function methodsOf(options: AdminOptions): Readonly<Record<string, AdminMethod>>
     },
     getRoutes: {
       scope: 'read',
-      act: () => [...actions.routes()].map(([serviceName, { weights }]) => ({ serviceName, weights })),
+      act: () => [...actions.routes()].map(([serviceName, route]) => ({ serviceName, ...route })),
     },
     setRoute: {
       scope: 'operate',
       subject: ({ route }: RouteArgs) => route.serviceName,
       act: async ({ route, force }: RouteArgs, { note }) => {
         const { serviceName } = route;
-        const weights = Object.fromEntries(route.weights);
-        const weightsNow = (): unknown => actions.routes().get(serviceName)?.weights ?? null;
-        const before = weightsNow();
-        note(before, weights);
-        checkRoute(serviceName, weights);
-        if (!force) checkRouteVersions(serviceName, weights, await knownVersions(actions, serviceName));
-        await actions.setRoute(serviceName, { weights });
-        note(before, weightsNow());
+        const given = routeOf(route);
+        const routeNow = (): unknown => actions.routes().get(serviceName) ?? null;
+        const before = routeNow();
+        note(before, given);
+        checkRoute(serviceName, given);
+        if (!force) checkRouteVersions(serviceName, given, await knownVersions(actions, serviceName));
+        await actions.setRoute(serviceName, isReset(given) ? undefined : given);
+        note(before, routeNow());
       },
     },
     getAccessPolicy: { scope: 'read', act: () => access.policy() },

@@ -48,7 +48,7 @@ export interface IndexActions {
   readonly isService: (name: string) => boolean;
   readonly routes: () => Routes;
   /** Refuses when another client changes the route at the same time. */
-  readonly setRoute: (service: string, route: Route) => Promise<void>;
+  readonly setRoute: (service: string, route: Route | undefined) => Promise<void>;
   /** `change` gets the route that is in force, again after a change of another client; undefined leaves it. */
   readonly changeRoute: (service: string, change: (route: Route) => Route | undefined) => Promise<void>;
   /** Share of the calls of an index that a version gets, from 0 to 1. */

@@ -231,7 +231,7 @@ class IndexAdmin {
         throw bad(why);
       }
       if (others.length > 0) return withoutVersion(route, version);
-      return Object.keys(route.weights).length === 0 ? undefined : { weights: {} };
+      return Object.keys(route.weights).length === 0 ? undefined : { ...route, weights: {} };
     });
     await store.remove(name, version);
     // It may have been promoted meanwhile.
@@ -316,8 +316,8 @@ class IndexAdmin {
     const others = (await store.list()).filter((one) => one.name === name && one.version !== version);
     const [first] = [...others].sort((a, b) => a.atMs - b.atMs);
     if (first === undefined) return;
-    const route = { weights: { [first.version]: 100 } };
-    await changeRoute(name, ({ weights }) => (Object.keys(weights).length > 0 ? undefined : route));
+    const weights = { [first.version]: 100 };
+    await changeRoute(name, (route) => (Object.keys(route.weights).length > 0 ? undefined : { ...route, weights }));
   }
 }
 
@@ -340,9 +340,10 @@ function bytesOf({ shards }: Pick<SourceFacts, 'shards'>): number {
 }
 
 /** The route without one version; undefined when it does not name it. */
-function withoutVersion({ weights }: Route, version: string): Route | undefined {
-  if (!Object.hasOwn(weights, version)) return undefined;
-  return { weights: Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version)) };
+function withoutVersion(route: Route, version: string): Route | undefined {
+  if (!Object.hasOwn(route.weights, version)) return undefined;
+  const weights = Object.fromEntries(Object.entries(route.weights).filter(([one]) => one !== version));
+  return { ...route, weights };
 }
 
 /** A manager is out of reach for so long after its start, or while its machine is busy. */

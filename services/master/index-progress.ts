@@ -2,8 +2,8 @@
 // When every shard has enough replicas, it gets the calls that name no version. Each is recorded once, with a
 // check-and-set of the record, and a route that was set after the version was added stands.
 
-import type { ConsulClient } from '../consul/mod.ts';
-import { INDEX, keysOf, pathOfId, readEntry, type EventLog, type IndexRecord } from '../mesh/mod.ts';
+import type { ConsulClient, ConsulEntry } from '../consul/mod.ts';
+import { INDEX, keysOf, pathOfId, readEntry, ROUTE, type EventLog, type IndexRecord, type Route } from '../mesh/mod.ts';
 import type { Election } from './election.ts';
 import type { WriteOutcome } from './fenced-write.ts';
 
@@ -39,9 +39,10 @@ export async function recordProgress(
     readyAtMs: isReady ? nowMs : record.readyAtMs,
     promotedAtMs: isDue ? nowMs : record.promotedAtMs,
   };
-  const route = JSON.stringify({ weights: { [record.version]: 100 } });
   const routeKey = keys.routes + record.name;
-  const routeIndex = isDue ? ((await client.get(routeKey, signal))?.modifyIndex ?? 0) : 0;
+  const routeEntry = isDue ? await client.get(routeKey, signal) : undefined;
+  const routeIndex = routeEntry?.modifyIndex ?? 0;
+  const route = JSON.stringify({ ...routeIn(routeEntry), weights: { [record.version]: 100 } });
   // A route that an admin has set since the version was added stays.
   const isPromoted = isDue && routeIndex < entry.createIndex;
   const steps = [
@@ -54,6 +55,12 @@ export async function recordProgress(
   if (isReady) events.add('index_ready', id, `all ${record.shards} shards are served, ${seconds} s after it was added`);
   if (isPromoted) events.add('routes_changed', record.name, `{"${record.version}":100}: it has its replicas`);
   return outcome;
+}
+
+/** The route in an entry of Consul; none if it cannot be read. */
+function routeIn(entry: ConsulEntry | undefined): Route | undefined {
+  const route = entry === undefined ? undefined : readEntry(ROUTE, entry);
+  return route instanceof Error ? undefined : route;
 }
 
 /** Whether a version has the replicas for its promotion, which is not recorded yet. */

@@ -1,14 +1,42 @@
 // Checks a route before it is written: its form, and that its versions exist, so that a misspelled one takes no calls
 // from the others.
 
+import { isNoRoute, mergeRoute, problemsOfRoute, ROUTE, versionsOfRoute, type Route } from '../mesh/mod.ts';
 import { refused } from './admin-guard.ts';
 
+/** Struct Route of idl/katamari.thrift. */
+export interface ThriftRoute {
+  readonly serviceName: string;
+  readonly weights: ReadonlyMap<string, number>;
+  readonly rules?: readonly ThriftRouteRule[] | undefined;
+  readonly experiment?: string | undefined;
+  readonly fallback?: string | undefined;
+  readonly callersChoose?: boolean | undefined;
+}
+
+type ThriftRouteRule = Omit<NonNullable<Route['rules']>[number], 'headers'> & {
+  readonly headers?: ReadonlyMap<string, string> | undefined;
+};
+
+/** The route in a call of setRoute. What the caller left out is missing. */
+export function routeOf({ weights, rules, experiment, fallback, callersChoose }: ThriftRoute): Route {
+  const readRule = ({ headers, ...rule }: ThriftRouteRule): NonNullable<Route['rules']>[number] =>
+    headers === undefined ? rule : { ...rule, headers: Object.fromEntries(headers) };
+  const route = { weights: Object.fromEntries(weights), experiment, fallback, callersChoose };
+  return rules === undefined ? route : { ...route, rules: rules.map(readRule) };
+}
+
+/** Whether a route asks for that of the configuration: it has no weights, and nothing else is set. */
+export function isReset(route: Route): boolean {
+  return route.rules === undefined && isNoRoute(route);
+}
+
 /** @throws ThriftException AdminRefused for a route that no service can have */
-export function checkRoute(service: string, weights: Readonly<Record<string, number>>): void {
+export function checkRoute(service: string, route: Route): void {
   // The name becomes part of a Consul key.
   if (!/^[A-Za-z_][\w.]{0,199}$/.test(service))
     throw refused('invalid', `"${service}" cannot be the name of a service, expected one such as Calculator`);
-  const shares = Object.entries(weights);
+  const shares = Object.entries(route.weights);
   if (shares.length > VERSIONS_MAX)
     throw refused('invalid', `the route has ${shares.length} versions, limit is ${VERSIONS_MAX}`);
   const wrong = shares.find(([, share]) => share < 0);
@@ -19,6 +47,17 @@ export function checkRoute(service: string, weights: Readonly<Record<string, num
       'invalid',
       `the weights of ${service} are all 0, expected one above 0. Without weights, versions share the calls by their number of resources`,
     );
+  const parsed = ROUTE.safeParse(mergeRoute({ weights: {} }, route));
+  const [form] = parsed.error?.issues ?? [];
+  if (form !== undefined) throw refused('invalid', `${placeOf(service, form.path)}: ${form.message}`);
+  const [problem] = problemsOfRoute(route);
+  if (problem !== undefined) throw refused('invalid', `${placeOf(service, problem.path)}: ${problem.text}`);
+}
+
+/** `rules[0].name of the route of Shop` */
+function placeOf(service: string, path: readonly PropertyKey[]): string {
+  const place = path.map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('');
+  return `${place.replace(/^\./, '')} of the route of ${service}`;
 }
 
 /** What a service has in the mesh. */
@@ -32,13 +71,9 @@ export interface KnownVersions {
  * before the first deployment.
  * @throws ThriftException AdminRefused that names the versions
  */
-export function checkRouteVersions(
-  service: string,
-  weights: Readonly<Record<string, number>>,
-  { versions, isIndex }: KnownVersions,
-): void {
+export function checkRouteVersions(service: string, route: Route, { versions, isIndex }: KnownVersions): void {
   const known = [...new Set(versions)].sort();
-  const unknown = Object.keys(weights).filter((version) => !known.includes(version));
+  const unknown = versionsOfRoute(route).filter((version) => !known.includes(version));
   if (unknown.length === 0 || known.length === 0) return;
   const [are, they] = unknown.length === 1 ? ['is', 'it'] : ['are', 'them'];
   const shown = known.length > NAMES_MAX ? [...known.slice(0, NAMES_MAX), '...'] : known;

@@ -1,25 +1,66 @@
 // Chooses the version that serves a call. A call that requests a version or a range gets the highest version that
-// matches and has a live resource. Calls without a version are split over the versions of the service by weight.
+// matches and has a live resource. The others get theirs by the route of the service: by its rules, then by weight.
 
 import { parse, rcompare } from 'semver';
+import { KatamariError } from '../../core/mod.ts';
 import type { PoolQuery } from '../../core/rpc/mod.ts';
 import { awaitedBy } from './deployed.ts';
 import type { ServiceEntry } from './match-pools.ts';
 import type { Offer } from './offer.ts';
+import { FALLBACK } from './route.ts';
+import { ruleApplies } from './route-rules.ts';
+
+/** Gets the reason of a choice. */
+export interface ChoiceReason {
+  /** Name of the rule of the route that has chosen, or FALLBACK; '' for the weights. */
+  rule: string;
+}
+
+/**
+ * Picks the version of a call that requests none, by the rules of the route and then by weight, and returns its
+ * offers; none when the call must wait for a version that has a weight and no copy yet.
+ * @throws KatamariError `overloaded` when the version has nobody alive, and the route says that calls fail then
+ */
+export function chooseByRoute(
+  entry: ServiceEntry,
+  offers: readonly Offer[],
+  query: PoolQuery,
+  reason: ChoiceReason,
+): readonly Offer[] {
+  const { rules = [], fallback = 'others' } = entry.route ?? { rules: [] };
+  const rule = rules.find((one) => ruleApplies(one, query, entry.splits.salt));
+  if (rule === undefined && fallback === 'others') return splitByWeight(entry, offers, query.key);
+  reason.rule = rule?.name ?? '';
+  const version = rule?.to ?? pick(entry, weighted(entry, offers), query.key);
+  const own = ofVersion(offers, version);
+  if (own.some(({ alive }) => alive > 0)) return own;
+  reason.rule = FALLBACK;
+  if (fallback === 'others') return splitByWeight(entry, offers, query.key);
+  if (fallback !== 'fail') return ofVersion(offers, fallback);
+  const why = rule === undefined ? 'the weights of its route choose' : `the rule ${rule.name} of its route chooses`;
+  throw new KatamariError(
+    'overloaded',
+    `No copy of ${entry.name}@${version} is alive, which ${why} for this call; the route has fallback: fail`,
+    { notRun: true, retryAfterMs: RETRY_AFTER_MS },
+  );
+}
 
 /**
  * Picks one version by weight and returns its offers; none when the call must wait for a version that has a weight
  * and no copy yet. Calls with equal keys get the same version. Of the calls without a key, each version gets its share.
  */
-export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key: string): readonly Offer[] {
+function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key: string): readonly Offer[] {
   if (entry.route === undefined) {
     const version = offers[0]?.details.version;
     if (offers.every(({ details }) => details.version === version)) return offers;
   }
-  const { versions, weights } = splitOf(entry, offers);
-  if (versions.length === 1) return ofVersion(offers, versions[0] as string);
-  const split = entry.splits.get(versions, weights);
-  return ofVersion(offers, key === '' ? split.next() : split.of(key));
+  return ofVersion(offers, pick(entry, splitOf(entry, offers), key));
+}
+
+function pick({ splits }: ServiceEntry, { versions, weights }: Split, key: string): string {
+  if (versions.length <= 1) return versions[0] ?? '';
+  const split = splits.get(versions, weights);
+  return key === '' ? split.next() : split.of(key);
 }
 
 /** Returns the share of the calls of a service that a version gets now, 0..1. */
@@ -28,6 +69,16 @@ export function shareOf(entry: ServiceEntry, version: string): number {
   const sum = weights.reduce((total, one) => total + one, 0);
   const weight = weights[versions.indexOf(version)] ?? 0;
   return sum === 0 ? 0 : weight / sum;
+}
+
+/** The versions with a weight that are to run, whether or not a copy is alive; all if there is no weight. */
+function weighted(entry: ServiceEntry, offers: readonly Offer[]): Split {
+  const { route, deployed } = entry;
+  const coming = awaitedBy({ version: '', roles: offers[0]?.details.roles ?? [] }, deployed, offers);
+  const all = new Set([...offers.map(({ details }) => details.version), ...coming.map(({ version }) => version)]);
+  const versions = [...all].filter((version) => (route?.weights[version] ?? 0) > 0);
+  if (versions.length === 0) return splitOf(entry, offers);
+  return { versions, weights: versions.map((version) => route?.weights[version] ?? 0) };
 }
 
 /** The versions that share the calls, with their weights. */
@@ -109,3 +160,5 @@ function newestFirst(a: string, b: string): number {
 function ofVersion(offers: readonly Offer[], version: string): readonly Offer[] {
   return offers.filter(({ details }) => details.version === version);
 }
+
+const RETRY_AFTER_MS = 500;

@@ -78,7 +78,18 @@ export {
   readRecords,
   type RecordCache,
 } from './records.ts';
-export type { Route, Routes } from './route.ts';
+export {
+  isNoRoute,
+  mergeRoute,
+  problemsOfRoute,
+  ROUTE,
+  RULE_HEADER,
+  RULE_NAME,
+  versionsOfRoute,
+  type Route,
+  type RouteRule,
+  type Routes,
+} from './route.ts';
 export { Router } from './router.ts';
 export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';

@@ -1,12 +1,128 @@
-// The route of a service: how its calls are split over its versions.
+// The route of a service: which version gets which of its calls. Rules come first, then the weights.
 
-/**
- * Weights by version. A version without a weight gets no calls; without any weights, each version's weight is its
- * number of live resources.
- */
+import { z } from 'zod';
+
 export interface Route {
+  /**
+   * Weights by version. A version without a weight gets no calls; without any weights, each version's weight is its
+   * number of live resources.
+   */
   readonly weights: Readonly<Record<string, number>>;
+  /** Tried in order before the weights; the first that applies to a call decides. */
+  readonly rules?: readonly RouteRule[] | undefined;
+  /** Name by which sticky keys are spread over versions; the service by default. Another name spreads them anew. */
+  readonly experiment?: string | undefined;
+  /**
+   * What happens to a call whose version has nobody alive: `others` (the default) share it, it fails at once with
+   * `fail`, or it goes to the version named here.
+   */
+  readonly fallback?: string | undefined;
+  /** Whether callers may ask for a version; default true. */
+  readonly callersChoose?: boolean | undefined;
+}
+
+/** All conditions must hold. Of the items of one condition, one is enough. */
+export interface RouteRule {
+  /** Shown in answers and metrics. */
+  readonly name: string;
+  /** The version that gets the calls. */
+  readonly to: string;
+  /** Names of callers; `*` at the end stands for any text. */
+  readonly callers?: readonly string[] | undefined;
+  /** Roles of callers. */
+  readonly roles?: readonly string[] | undefined;
+  /** Values of headers that are not of the mesh, by name in lower case; `*` for any value. All must be there. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Tags that the call prefers. */
+  readonly tags?: readonly string[] | undefined;
+  readonly methods?: readonly string[] | undefined;
+  /** Sticky keys. */
+  readonly keys?: readonly string[] | undefined;
+  /** Percentage of all sticky keys, 0 to 100. A call without a key is none of them. */
+  readonly share?: number | undefined;
 }
 
 /** Routes by service. A Map, because users choose the names of services, and one may be `constructor`. */
 export type Routes = ReadonlyMap<string, Route>;
+
+/** What is wrong with a route beyond the form of its values: the path to each problem in it, and what was expected. */
+export function problemsOfRoute({ weights, rules = [] }: Route): readonly RouteProblem[] {
+  const problems: RouteProblem[] = [];
+  const all = Object.values(weights);
+  if (all.length > 0 && all.every((weight) => weight === 0))
+    problems.push({ path: ['weights'], text: 'found only weights of 0, expected one above 0' });
+  for (const [at, { name, to: _, ...conditions }] of rules.entries()) {
+    const path = ['rules', at];
+    if (name === FALLBACK || rules.findIndex((other) => other.name === name) < at)
+      problems.push({ path: [...path, 'name'], text: `found "${name}", which is taken, expected another name` });
+    if (Object.values(conditions).every((condition) => condition === undefined))
+      problems.push({ path, text: 'found no condition, expected one: for all calls, set a weight' });
+  }
+  return problems;
+}
+
+export interface RouteProblem {
+  readonly path: readonly (string | number)[];
+  readonly text: string;
+}
+
+/** In place of the name of a rule: the version of a call had nobody alive. */
+export const FALLBACK = 'fallback';
+
+/** A route with other weights. What else `given` leaves out stays; `[]`, `''`, `others` and true are the defaults. */
+export function mergeRoute(now: Route, given: Route): Route {
+  const { weights, rules = now.rules, experiment = now.experiment, fallback = now.fallback } = given;
+  const { callersChoose = now.callersChoose } = given;
+  return {
+    weights,
+    ...(rules === undefined || rules.length === 0 ? {} : { rules }),
+    ...(experiment === undefined || experiment === '' ? {} : { experiment }),
+    ...(fallback === undefined || fallback === '' || fallback === 'others' ? {} : { fallback }),
+    ...(callersChoose === false ? { callersChoose } : {}),
+  };
+}
+
+/** Whether a route says nothing. */
+export function isNoRoute({ weights, rules = [], experiment, fallback, callersChoose = true }: Route): boolean {
+  const hasWeight = Object.values(weights).some((weight) => weight > 0);
+  return !hasWeight && rules.length === 0 && experiment === undefined && fallback === undefined && callersChoose;
+}
+
+/** The versions that a route names. */
+export function versionsOfRoute({ weights, rules = [], fallback = '' }: Route): readonly string[] {
+  const named = isFallbackVersion(fallback) ? [fallback] : [];
+  return [...new Set([...Object.keys(weights), ...rules.map(({ to }) => to), ...named])];
+}
+
+/** Whether a fallback is the name of a version. */
+export function isFallbackVersion(fallback: string): boolean {
+  return fallback !== '' && fallback !== 'others' && fallback !== 'fail';
+}
+
+/** It goes into headers. */
+export const RULE_NAME: RegExp = /^[\w.-]{1,64}$/;
+/** Not of the mesh, and not a secret. */
+export const RULE_HEADER: RegExp = /^(?!katamari-|authorization$|cookie$)[a-z0-9_-]{1,100}$/;
+const texts = z.array(z.string().min(1).max(1_000)).min(1).max(10_000);
+
+/** A rule in Consul. */
+const RULE: z.ZodType<RouteRule> = z.object({
+  name: z.string().regex(RULE_NAME),
+  to: z.string().min(1),
+  callers: texts.optional(),
+  roles: texts.optional(),
+  headers: z.record(z.string().regex(RULE_HEADER), z.string().max(1_000)).optional(),
+  tags: texts.optional(),
+  methods: texts.optional(),
+  keys: texts.optional(),
+  share: z.number().min(0).max(100).optional(),
+});
+
+/** A route in Consul and in files of this mesh. */
+export const ROUTE: z.ZodType<Route> = z.object({
+  weights: z.record(z.string(), z.int().min(0)),
+  rules: z.array(RULE).max(100).optional(),
+  experiment: z.string().max(100).optional(),
+  fallback: z.string().max(100).optional(),
+  callersChoose: z.boolean().optional(),
+});

@@ -18,6 +18,7 @@ import {
   type Call,
   type CallerIdentity,
   type CallSink,
+  type ChosenPool,
   type CallWithoutPool,
   type Directory,
   type Dispatch,
@@ -29,7 +30,7 @@ import {
 import type { Method } from '../../core/thrift/mod.ts';
 import { AccessFilter, type AccessPolicy, type CallQuotas, type QuotaShare } from './access-filter.ts';
 import { chooseManager } from './choose-manager.ts';
-import { highestVersion, shareOf, splitByWeight } from './choose-version.ts';
+import { chooseByRoute, type ChoiceReason, highestVersion, shareOf } from './choose-version.ts';
 import { awaitedBy, type DeployedService } from './deployed.ts';
 import { matchPlainCall, matchPools, type ServiceEntry } from './match-pools.ts';
 import { mergeViews } from './merged-view.ts';
@@ -41,7 +42,8 @@ import {
   unknownServiceError,
 } from './no-pool-error.ts';
 import type { Offer } from './offer.ts';
-import type { Route, Routes } from './route.ts';
+import { isNoRoute, type Route, type Routes } from './route.ts';
+import { RuleCounts, type RuleCount } from './rule-counts.ts';
 import { VersionSplits } from './version-split.ts';
 
 export interface RouterOptions {
@@ -57,6 +59,7 @@ export class Router implements Directory {
   readonly #clock: Clock;
   readonly #budget: RetryBudget;
   readonly #access: AccessFilter;
+  readonly #ruleCounts: RuleCounts = new RuleCounts();
   readonly #quotas: CallQuotas | undefined;
   readonly #random: () => number;
   #services: ReadonlyMap<string, ServiceEntry> = new Map();
@@ -114,8 +117,12 @@ export class Router implements Directory {
     return this.#views;
   }
 
-  choose(query: PoolQuery): PoolView {
-    return this.#chooseOffers(query)[0] as Offer;
+  choose(query: PoolQuery): ChosenPool {
+    this.#checkWish(query);
+    const reason = { rule: '' };
+    const [pool] = this.#chooseOffers(query, reason);
+    const { id, details, interface: iface, free, alive, queued } = pool as Offer;
+    return { id, details, interface: iface, free, alive, queued, rule: reason.rule };
   }
 
   waitForCopy(query: PoolQuery, call: CallWithoutPool): boolean {
@@ -147,17 +154,32 @@ export class Router implements Directory {
   /** Routes a call. */
   readonly send: Send = (call, sink) => {
     this.#budget.called();
-    this.#try(new RoutedCall(this, call, sink));
+    const routed = new RoutedCall(this, call, sink);
+    // A faceplate that has asked `choose` sends the version that it got.
+    if (call.version !== '' && call.rule === undefined) {
+      try {
+        this.#checkWish(call);
+      } catch (thrown) {
+        routed.end(asKatamariError(thrown));
+        return;
+      }
+    }
+    this.#try(routed);
   };
 
   readonly dispatch: Dispatch = dispatchOf(this.send);
+
+  /** Calls that rules of routes have led. */
+  ruleCounts(): readonly RuleCount[] {
+    return this.#ruleCounts.read();
+  }
 
   /** Picks a pool and a manager for the next try of a call and sends it, or lets it wait for a reachable manager. */
   #try(routed: RoutedCall): void {
     let offer: Offer | undefined;
     let service = '';
     try {
-      const offers = this.#chooseOffers(routed.next);
+      const offers = this.#chooseOffers(routed.next, routed);
       this.#charge(routed, offers[0] as Offer);
       offer = chooseManager(offers, routed.failedOffer, routed.busyOffers);
       if (offer !== undefined) {
@@ -174,7 +196,16 @@ export class Router implements Directory {
       return;
     }
     if (offer === undefined) this.#waitForManager(routed, service);
-    else offer.send(routed.next, routed);
+    else {
+      if (routed.rule !== '') this.#countRule(routed, offer);
+      offer.send(routed.next, routed);
+    }
+  }
+
+  #countRule(routed: RoutedCall, { details: { service, version } }: Offer): void {
+    if (routed.isCounted) return;
+    routed.isCounted = true;
+    this.#ruleCounts.add(service, version, routed.rule);
   }
 
   /**
@@ -315,15 +346,24 @@ export class Router implements Directory {
    * The offers of the pool for a call, one per manager; never empty. Versions that the caller may not call are no
    * candidates. @throws KatamariError `no_pool`, `denied`
    */
-  #chooseOffers(query: PoolQuery): readonly Offer[] {
+  #chooseOffers(query: PoolQuery, reason: ChoiceReason): readonly Offer[] {
     const identity = query.identity ?? ANONYMOUS;
     const entry = this.#services.get(query.service) ?? this.#serviceOf(query, identity);
     const offers = this.#match(entry, query, identity);
     if (offers.length === 0) throw this.#access.denied(identity, query);
     if (query.version !== '') return highestVersion(offers, query);
-    const chosen = splitByWeight(entry, offers, query.key);
+    const chosen = chooseByRoute(entry, offers, query, reason);
     if (chosen.length === 0) throw this.#noPool(identity, query, noMatchError(entry, query, this.#known));
     return chosen;
+  }
+
+  /** @throws KatamariError `denied` when the call asks for a version, and the route of its service forbids that */
+  #checkWish({ service, version }: PoolQuery): void {
+    if (version === '' || this.#services.get(service)?.route?.callersChoose !== false) return;
+    throw new KatamariError(
+      'denied',
+      `This call asks for version ${version}, and the route of ${service} does not let callers choose one; leave it out`,
+    );
   }
 
   /** The matching offers that the caller may call; empty if there are only others. @throws KatamariError `no_pool` */
@@ -387,7 +427,7 @@ export class Router implements Directory {
           deployed: deployed.get(service) ?? [],
           route: this.#routeOf(service),
           plainMatches: new Map(),
-          splits: this.#splitsOf(service),
+          splits: this.#splitsOf(service, this.#routeOf(service)),
         });
       }
       for (const method of offer.interface.methods.keys()) {
@@ -404,7 +444,7 @@ export class Router implements Directory {
         deployed: ofService,
         route,
         plainMatches: new Map(),
-        splits: this.#splitsOf(name),
+        splits: this.#splitsOf(name, route),
       });
     }
     this.#services = services;
@@ -414,15 +454,17 @@ export class Router implements Directory {
     this.#waiting.resume();
   }
 
-  /** A change of pools or routes does not begin the pattern of versions anew. */
-  #splitsOf(service: string): VersionSplits {
-    return this.#services.get(service)?.splits ?? new VersionSplits(service, this.#random);
+  /** A change of pools or weights does not begin the pattern of versions anew. */
+  #splitsOf(service: string, route: Route | undefined): VersionSplits {
+    const known = this.#services.get(service)?.splits;
+    const salt = route?.experiment ?? service;
+    return known?.salt === salt ? known : new VersionSplits(salt, this.#random);
   }
 
-  /** The route of a service; undefined when no version has a weight. */
+  /** The route of a service; undefined when it has no rules, and no version has a weight. */
   #routeOf(service: string): Route | undefined {
     const route = this.#routes.get(service);
-    return route !== undefined && Object.values(route.weights).some((weight) => weight > 0) ? route : undefined;
+    return route === undefined || isNoRoute(route) ? undefined : route;
   }
 }
 
@@ -449,17 +491,21 @@ class RoutedCall implements CallSink {
   /** Whether its caller's quotas were asked, and what it has taken of them. */
   isCharged = false;
   share: QuotaShare | undefined = undefined;
+  rule: string;
+  /** Whether it was counted for its rule. */
+  isCounted = false;
 
   constructor(router: Router, call: Call, sink: CallSink) {
     this.#router = router;
     this.call = call;
     this.#sink = sink;
     this.next = call;
+    this.rule = call.rule ?? '';
   }
 
   reply(reply: Reply): void {
     this.share?.end(reply.body.length);
-    this.#sink.reply(reply);
+    this.#sink.reply(this.rule === '' ? reply : { ...reply, context: { ...reply.context, rule: this.rule } });
   }
 
   /** Fails the call for good. */

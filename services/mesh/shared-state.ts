@@ -20,7 +20,7 @@ import { DEPLOYMENT, type Deployment } from './deployment.ts';
 import type { EventLog } from './event-log.ts';
 import type { Reachability } from './reachability.ts';
 import { keysOf, readEntry, readRecords, type Keys, type RecordCache } from './records.ts';
-import type { Route, Routes } from './route.ts';
+import { isNoRoute, mergeRoute, ROUTE, type Route, type Routes } from './route.ts';
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
 
@@ -132,20 +132,28 @@ export class SharedState {
   async setTimeoutMs(timeoutMs: number | undefined): Promise<void> {
     const value = timeoutMs === undefined ? undefined : JSON.stringify({ timeoutMs });
     const refusal = (): Error => overtaken('The settings were');
-    const change = setUnlessChanged(value, refusal);
+    const change = setUnlessChanged(() => value, refusal);
     if (!(await changeValue(this.#options.client, this.#keys.settings, change))) throw refusal();
     this.#hasOwnTimeout = timeoutMs !== undefined;
     this.#setTimeout(timeoutMs ?? this.#initial.timeoutMs);
   }
 
   /**
-   * Sets the route of a service for the whole mesh. A route without weights restores that of the configuration.
+   * Sets the weights of a service for the whole mesh, and what else `route` has; the rest of its route stays. undefined
+   * restores the route of the configuration.
    * @throws KatamariError bad_request when another client changes it at the same time; ConsulError
    */
-  async setRoute(service: string, route: Route): Promise<void> {
-    const change = setUnlessChanged(valueOf(route), () => routeOvertaken(service));
+  async setRoute(service: string, route: Route | undefined): Promise<void> {
+    let next = NO_ROUTE;
+    const change = setUnlessChanged(
+      (entry) => {
+        if (route !== undefined) next = mergeRoute(this.#routeOf(service, entry), route);
+        return valueOf(next);
+      },
+      () => routeOvertaken(service),
+    );
     if (!(await changeValue(this.#options.client, this.#keys.routes + service, change))) throw routeOvertaken(service);
-    this.#adoptRoute(service, route);
+    this.#adoptRoute(service, next);
   }
 
   /**
@@ -168,7 +176,7 @@ export class SharedState {
   #routeOf(service: string, entry: ConsulEntry | undefined): Route {
     const read = entry === undefined ? undefined : readEntry(ROUTE, entry);
     const own = read instanceof Error ? this.#ownRoutes.get(service) : read;
-    return own ?? this.#initial.routes.get(service) ?? { weights: {} };
+    return own ?? this.#initial.routes.get(service) ?? NO_ROUTE;
   }
 
   /** Applies a route that was written here at once; other processes get it from their watches. */
@@ -256,10 +264,10 @@ export class SharedState {
   #setRoutes(routes: Routes): void {
     let isChanged = false;
     for (const service of new Set([...routes.keys(), ...this.#routes.keys()])) {
-      const weights = JSON.stringify(routes.get(service)?.weights ?? {});
-      if (weights === JSON.stringify(this.#routes.get(service)?.weights ?? {})) continue;
+      const [before, now] = [textOf(this.#routes.get(service)), textOf(routes.get(service))];
+      if (before === now) continue;
       isChanged = true;
-      this.#options.events.add('routes_changed', service, weights);
+      this.#options.events.add('routes_changed', service, now);
     }
     if (!isChanged) return;
     this.#routes = routes;
@@ -267,9 +275,15 @@ export class SharedState {
   }
 }
 
+/** A route in an event: its weights, and what else it has. */
+function textOf(route: Route | undefined): string {
+  const { weights = {}, ...more } = route ?? {};
+  return JSON.stringify(Object.keys(more).length === 0 ? weights : route);
+}
+
 /** The value of a route in Consul; undefined for the one of the configuration. */
 function valueOf(route: Route): string | undefined {
-  return Object.keys(route.weights).length === 0 ? undefined : JSON.stringify(route);
+  return isNoRoute(route) ? undefined : JSON.stringify(route);
 }
 
 function routeOvertaken(service: string): KatamariError {
@@ -284,6 +298,6 @@ function overtaken(what: string): KatamariError {
 }
 
 const SETTINGS = z.object({ timeoutMs: z.int().min(1).max(3_600_000).optional() });
-const ROUTE = z.object({ weights: z.record(z.string(), z.int().min(0)) });
+const NO_ROUTE: Route = { weights: {} };
 /** How long the start waits for Consul. */
 const START_WAIT_MS = 2_000;

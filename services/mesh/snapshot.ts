@@ -8,6 +8,7 @@ import type { IdlSource } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
 import { INDEX, type IndexRecord } from './index-records.ts';
 import { MANAGER, readRecord, type ManagerRecord } from './records.ts';
+import { ROUTE, type Route } from './route.ts';
 import path from 'node:path';
 import { z } from 'zod';
 
@@ -18,7 +19,7 @@ export interface Snapshot {
   readonly timeoutMs: number;
   /** ISO 8601 time; informative only. */
   readonly takenAt: string;
-  readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
+  readonly routes: Readonly<Record<string, Route>>;
   /** By `name@version`. */
   readonly indices?: Readonly<Record<string, IndexRecord>> | undefined;
 }
@@ -116,7 +117,7 @@ const SNAPSHOT: z.ZodType<Snapshot> = z.object({
   ),
   timeoutMs: z.int().min(1),
   takenAt: z.string(),
-  routes: z.record(z.string(), z.object({ weights: z.record(z.string(), z.int().min(0)) })),
+  routes: z.record(z.string(), ROUTE),
   indices: z.record(z.string(), INDEX).optional(),
 });
 const GATHER_MS = 500;

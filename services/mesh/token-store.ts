@@ -166,7 +166,7 @@ export class TokenStore {
         'bad_request',
         `The token ${name} was replaced by another client at the same time, so it was not revoked; check it with katamari token list and try again`,
       );
-    const remove = setUnlessChanged(undefined, refusal);
+    const remove = setUnlessChanged(() => undefined, refusal);
     let entry: ConsulEntry | undefined;
     const isDone = await changeValue(client, this.#prefix + name, (found) => {
       entry ??= found;

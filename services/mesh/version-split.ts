@@ -70,8 +70,7 @@ export class VersionSplit {
     let best = 0;
     let lowest = Number.POSITIVE_INFINITY;
     for (const [at, [seedHigh, seedLow]] of this.#seeds.entries()) {
-      const point = ((mix(high ^ seedHigh) >>> 5) * 2 ** 26 + (mix(low ^ seedLow) >>> 6) + 0.5) / 2 ** 53;
-      const drawn = -Math.log(point) / (this.weights[at] as number);
+      const drawn = -Math.log(pointBetween(high ^ seedHigh, low ^ seedLow)) / (this.weights[at] as number);
       if (drawn >= lowest) continue;
       lowest = drawn;
       best = at;
@@ -80,7 +79,7 @@ export class VersionSplit {
   }
 }
 
-/** The splits of a service. Calls with other tags or roles, or of other callers, may have other versions to choose of. */
+/** The splits of a service: calls with other tags or roles, or of other callers, may have other versions. */
 export class VersionSplits {
   /** The last used first. */
   readonly #splits: VersionSplit[] = [];
@@ -115,6 +114,17 @@ function sumOf(numbers: readonly number[]): number {
 
 function isSame<T>(some: readonly T[], others: readonly T[]): boolean {
   return some.length === others.length && some.every((one, at) => one === others[at]);
+}
+
+/** Where a key falls between 0 and 1. Equal keys fall differently for each salt. */
+export function pointOf(salt: string, key: string): number {
+  const [[seedHigh, seedLow], [high, low]] = [hash(salt), hash(key)];
+  return pointBetween(high ^ seedHigh, low ^ seedLow);
+}
+
+/** A number between 0 and 1, never 0 or 1, from 64 bits. */
+function pointBetween(high: number, low: number): number {
+  return ((mix(high) >>> 5) * 2 ** 26 + (mix(low) >>> 6) + 0.5) / 2 ** 53;
 }
 
 /** 64 bits of a text: two FNV-1a hashes that begin differently. */

@@ -13,6 +13,7 @@ import { auditedAccess } from './audit-refusals.ts';
 import { portCredentials } from './port-credentials.ts';
 import { auditFamilies } from './audit-metrics.ts';
 import { indexFamilies } from './index-metrics.ts';
+import { routeFamilies } from './route-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
 import { announceProcess } from './announce-process.ts';
 import { openConsul, type OpenConsul } from './consul.ts';
@@ -135,6 +136,7 @@ async function openStats(
       ...auditFamilies(audit),
       ...access.families(policy),
       ...indexFamilies(base.gatherer, manager),
+      ...routeFamilies(base.router),
       defects.family(),
     ],
     authenticator: access.authenticator,

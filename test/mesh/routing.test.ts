@@ -1,8 +1,9 @@
-import { connect } from 'node:net';
+import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
 import { until } from '../kit/tools/wait.ts';
 import { disconnect } from '../kit/wire/raw-http.ts';
+import { connect, type ClientReplyInfo } from '../../client/mod.ts';
 import type { MeshStatus } from '../../core/rpc/mod.ts';
 
 const meshes: TestMesh[] = [];
@@ -79,6 +80,49 @@ describe('Versions of one service', () => {
       seen.add(versions[0] as string);
     }
     expect([...seen].sort()).toEqual(['1.0.0', '2.0.0']);
+  });
+
+  test('get the calls that the rules of a route give them, in every protocol', async () => {
+    const rules = [
+      { name: 'testers', to: '2.0.0', headers: { 'x-beta': 'yes' } },
+      { name: 'big', to: '2.0.0', tags: ['big'] },
+    ];
+    const mesh = await ready([work(), work({ version: '2.0.0' })], {
+      routes: { Work: { weights: { '1.0.0': 100 }, rules } },
+    });
+    const seen = async (headers: Record<string, string>): Promise<unknown[]> => {
+      const answer = await mesh.call('Work.say', { text: 'x' }, headers);
+      return ['katamari-version', 'katamari-rule'].map((name) => answer.headers.get(name));
+    };
+    expect(await seen({})).toEqual(['1.0.0', null]);
+    expect(await seen({ 'X-Beta': 'yes' })).toEqual(['2.0.0', 'testers']);
+    expect(await seen({ 'katamari-tags': 'big' })).toEqual(['2.0.0', 'big']);
+
+    const infos: ClientReplyInfo[] = [];
+    const caller = connect({ addresses: mesh.mesh.addresses.thrift });
+    const onReply = (info: ClientReplyInfo): unknown => infos.push(info);
+    try {
+      await caller.service('Work')['say']?.({ text: 'x' }, { tags: ['big'], onReply });
+      await caller.service('Work')['say']?.({ text: 'x' }, { onReply });
+    } finally {
+      caller.close();
+    }
+    expect(infos).toMatchObject([{ version: '2.0.0', rule: 'big' }, { version: '1.0.0' }]);
+    expect(infos[1]?.rule).toBe(undefined);
+
+    // A chassis that calls another one follows the same rules.
+    const callers = [{ name: 'chassis', to: '2.0.0', callers: ['chassis'] }];
+    const { adminToken: token } = mesh.mesh;
+    const route = { serviceName: 'Work', weights: { '1.0.0': 100 }, rules: callers };
+    expect((await mesh.call('Katamari.setRoute', { token, route })).error).toBe(undefined);
+    expect(await answeredBy(mesh, 3, 'Work.say')).toEqual({ '1.0.0': 3 });
+    const before = mesh.pool('Work@2.0.0').calls;
+    expect((await mesh.call('Work.ask', { service: 'Work', text: 'inside' })).result).toBe('inside');
+    expect(mesh.pool('Work@2.0.0').calls - before).toBe(1);
+    // What the route does not name stays: the rules, with other weights.
+    const shifted = { serviceName: 'Work', weights: { '1.0.0': 50, '2.0.0': 50 } };
+    expect((await mesh.call('Katamari.setRoute', { token, route: shifted })).error).toBe(undefined);
+    expect((await mesh.call('Katamari.getRoutes', { token })).result).toEqual([{ ...shifted, rules: callers }]);
   });
 
   test('fail over to a living version while no copy of the chosen one is alive', async () => {
@@ -162,7 +206,7 @@ describe('A busy pool', () => {
     await until('it to run', () => mesh.ledger().length === 1);
     const { port } = new URL(mesh.mesh.addresses.jsonRpc);
     const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Work.take', params: { ms: 1 } });
-    const socket = connect(Number(port), '127.0.0.1', () => {
+    const socket = net.connect(Number(port), '127.0.0.1', () => {
       socket.write(`POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
     });
     await until('it to wait', () => mesh.pool('Work@1.0.0').queued === 1);

@@ -118,6 +118,7 @@ describe('The contexts in field 32767', () => {
     queuedNow: 5,
     resource: 'Ranker@1.2.3/1',
     coverage: { shards: 40, complete: 39, missing: ['wiki@1.0.0/part-00007 TIMED_OUT'] },
+    rule: 'testers',
   };
   const error = new KatamariError('overloaded', 'x', {
     retryAfterMs: 250,

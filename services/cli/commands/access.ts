@@ -1,11 +1,11 @@
 // `katamari access`: shows, replaces and explains the access policy of the mesh.
 
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { compilePolicy } from '../../access/mod.ts';
 import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { PolicyVersion } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
+import { readText } from '../kit/read-text.ts';
 import { formatTable, paint, printable, type Column } from '../kit/terminal.ts';
 
 export interface AccessOptions extends ClientOptions {
@@ -114,14 +114,6 @@ function findVersion(policies: readonly PolicyVersion[], version: string): Polic
   if (found !== undefined) return found;
   const known = policies.map((policy) => policy.version).join(', ') || 'none';
   throw new ExitError(EXIT.usage, `--version: found ${JSON.stringify(version)}, versions of the policy are ${known}`);
-}
-
-function readText(file: string, shown: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new ExitError(EXIT.usage, `${shown}: cannot be read: ${(error as Error).message}`, error);
-  }
 }
 
 function listOf(text = ''): string[] {

@@ -1,17 +1,25 @@
-// `katamari route` shows or sets the share of calls that each version of a service gets. `--reset` restores the
-// route of the configuration.
+// `katamari route` shows or sets which version of a service gets which of its calls: by weights on the command line, or
+// by a file with rules. `--reset` restores the route of the configuration.
 
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
-import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
+import { ExitError, EXIT, readRouteFile, type ExitCode } from '../../config/mod.ts';
+import type { Route, RouteRule } from '../../mesh/mod.ts';
 import type { AdminClient, ServiceRoute } from '../kit/admin-client.ts';
 import { IndexClient } from '../kit/index-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { unknownTarget } from '../kit/target-name.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
 import { aliveColor } from './status.ts';
+import { readText } from '../kit/read-text.ts';
+import path from 'node:path';
+import { stringify } from 'yaml';
 
 export interface RouteOptions extends ClientOptions {
   readonly reset?: boolean | undefined;
+  /** File with the whole route, as in katamari.yaml; `-` for standard input. */
+  readonly file?: string | undefined;
+  /** Print the route as such a file. */
+  readonly yaml?: boolean | undefined;
   /** Also with versions that do not exist yet. */
   readonly force?: boolean | undefined;
   readonly json?: boolean | undefined;
@@ -35,18 +43,21 @@ export async function runRoute(
   options: RouteOptions,
 ): Promise<ExitCode> {
   const { terminal } = context;
-  const weights = shares.length === 0 ? undefined : readShares(shares);
-  if (options.reset === true && weights !== undefined)
-    throw new ExitError(EXIT.usage, 'Found both shares and --reset, expected one of them');
+  const given = await givenRoute(context, service, shares, options);
   const client = connect(context, options);
-  if (options.reset === true) await client.setRoute(service, {});
-  else if (weights !== undefined) await client.setRoute(service, weights, options.force === true);
+  if (given !== undefined) await client.setRoute(service, given, options.force === true);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
+  if (options.yaml === true) {
+    const { serviceName: _, ...document } = route ?? { weights: {} };
+    terminal.write(stringify({ routes: { [service]: document } }));
+    return EXIT.done;
+  }
   const ofIndex = await indexLines(client, status, service, route);
   const lines = ofIndex.length > 0 ? ofIndex : linesOf(status, service, route);
   if (options.json === true) {
-    terminal.write(`${JSON.stringify({ service, weights: route?.weights ?? {}, versions: lines })}\n`);
+    const { serviceName: _, ...document } = route ?? { weights: {} };
+    terminal.write(`${JSON.stringify({ service, ...document, versions: lines })}\n`);
     return EXIT.done;
   }
   if (lines.length === 0) {
@@ -55,6 +66,28 @@ export async function runRoute(
   }
   terminal.write(`${formatRoute(terminal, service, route, lines).join('\n')}\n`);
   return EXIT.done;
+}
+
+/** The route to set; undefined to show the present one. */
+async function givenRoute(
+  context: CliContext,
+  service: string,
+  shares: readonly string[],
+  { reset, file }: RouteOptions,
+): Promise<Route | undefined> {
+  const given = [
+    shares.length > 0 ? ['shares'] : [],
+    reset === true ? ['--reset'] : [],
+    file === undefined ? [] : ['--file'],
+  ];
+  const [one, other] = given.flat();
+  if (other !== undefined) throw new ExitError(EXIT.usage, `Found both ${one} and ${other}, expected one of them`);
+  if (shares.length > 0) return { weights: readShares(shares) };
+  if (reset === true) return { weights: {} };
+  if (file === undefined) return undefined;
+  const text = file === '-' ? await context.readInput() : readText(path.resolve(context.cwd, file), file);
+  // What the file leaves out goes.
+  return { rules: [], experiment: '', fallback: 'others', callersChoose: true, ...readRouteFile(text, file, service) };
 }
 
 /** The versions of an index. Its processes are the managers that serve its shards. */
@@ -104,6 +137,7 @@ function formatRoute(
   lines: readonly RouteLine[],
 ): string[] {
   const hasWeights = Object.keys(route?.weights ?? {}).length > 0;
+  const hasRoute = route !== undefined;
   const notRunning = lines.filter(({ weight, wanted }) => (weight ?? 0) > 0 && wanted === 0);
   const isShared = lines.some(({ share }) => share > 0);
   const isIgnored =
@@ -111,9 +145,12 @@ function formatRoute(
   return [
     hasWeights
       ? `${printable(service)} is routed by weights.`
-      : `${printable(service)} has no route: versions share the calls by their number of resources.`,
+      : hasRoute
+        ? `${printable(service)} has no weights: versions share the calls by their number of resources.`
+        : `${printable(service)} has no route: versions share the calls by their number of resources.`,
     '',
     ...formatTable(terminal, COLUMNS, lines),
+    ...ruleLines(terminal, route),
     ...notRunning.map(
       ({ version }) =>
         `No process runs ${printable(service)}@${printable(version)}; ${isShared ? 'its share goes to the other versions' : 'its calls wait for one'}.`,
@@ -122,6 +159,33 @@ function formatRoute(
       ? ['No version with a weight runs, so all versions share the calls by their number of resources.']
       : []),
   ];
+}
+
+/** What a route has beside its weights. */
+function ruleLines(terminal: Terminal, route: ServiceRoute | undefined): string[] {
+  const { rules = [], experiment, fallback, callersChoose = true } = route ?? {};
+  const more = [
+    ...(experiment === undefined ? [] : [`Sticky keys are spread by the name ${printable(experiment)}.`]),
+    ...(fallback === 'fail' ? ['A call whose version has nobody alive fails at once.'] : []),
+    ...(fallback === undefined || fallback === 'fail'
+      ? []
+      : [`A call whose version has nobody alive goes to ${printable(fallback)}.`]),
+    ...(callersChoose ? [] : ['Callers may not ask for a version.']),
+  ];
+  const table = rules.length === 0 ? [] : ['', ...formatTable(terminal, RULE_COLUMNS, rules)];
+  return more.length === 0 ? table : [...table, '', ...more];
+}
+
+/** `caller ada or qa-*, method search` */
+function conditionsOf({ callers, roles, tags, methods, keys, headers = {}, share }: RouteRule): string {
+  const lists = { caller: callers, role: roles, tag: tags, method: methods, key: keys };
+  const conditions = Object.entries(lists).flatMap(([what, items]) =>
+    items === undefined ? [] : [`${what} ${items.join(' or ')}`],
+  );
+  const values = Object.entries(headers).map(([name, value]) =>
+    value === '*' ? `header ${name}` : `header ${name}: ${value}`,
+  );
+  return printable([...conditions, ...values, ...(share === undefined ? [] : [`${share} % of the keys`])].join(', '));
 }
 
 /** Parses `1.0.0=90 2.0.0=10`. */
@@ -142,6 +206,12 @@ function readShares(words: readonly string[]): Record<string, number> {
     throw new ExitError(EXIT.usage, 'Found only weights of 0, expected one above 0');
   return weights;
 }
+
+const RULE_COLUMNS: readonly Column<RouteRule>[] = [
+  { head: 'RULE', text: ({ name }) => name },
+  { head: 'VERSION', text: ({ to }) => to },
+  { head: 'CALLS WITH', text: conditionsOf },
+];
 
 const COLUMNS: readonly Column<RouteLine>[] = [
   { head: 'VERSION', text: ({ version }) => version },

@@ -3,7 +3,7 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { type ConfiguredDeployment, type LoadedConfig, didYouMean } from '../../config/mod.ts';
-import { whyNoHealthCheck } from '../../mesh/mod.ts';
+import { versionsOfRoute, whyNoHealthCheck } from '../../mesh/mod.ts';
 import type { Finding } from './finding.ts';
 import path from 'node:path';
 
@@ -15,16 +15,16 @@ export function checkDeployments({ config, where }: LoadedConfig, env: NodeJS.Pr
 }
 
 export function checkRoutes({ config, where }: LoadedConfig): Finding[] {
-  return Object.entries(config.routes).flatMap(([service, { weights }]) => {
+  return Object.entries(config.routes).flatMap(([service, route]) => {
     const versions = config.deployments
       .filter((deployment) => deployment.service === service)
       .map(({ version }) => version);
-    return Object.keys(weights)
+    return versionsOfRoute(route)
       .filter((version) => !versions.includes(version))
       .map((version): Finding => ({
         verdict: 'warn',
         subject: `route ${service}`,
-        text: `${where(['routes', service, 'weights', version])}: no deployment has this version${didYouMean(version, versions)}`,
+        text: `${where(Object.hasOwn(route.weights, version) ? ['routes', service, 'weights', version] : ['routes', service])}: no deployment has this version${didYouMean(version, versions)}`,
         advice: 'correct the version, unless another machine runs it',
       }));
   });

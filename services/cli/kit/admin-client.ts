@@ -8,7 +8,7 @@ import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';
 import type { DeployOutcome } from '../../master/mod.ts';
-import type { Deployment, KnownToken } from '../../mesh/mod.ts';
+import type { Deployment, KnownToken, Route } from '../../mesh/mod.ts';
 import { printable } from './terminal.ts';
 import { readFileSync } from 'node:fs';
 
@@ -83,10 +83,7 @@ type AdminDeployment = Omit<Deployment, 'service' | 'idl' | 'concurrency'> & {
 };
 
 /** Route of a service. Without weights, versions share the calls by their number of resources. */
-export interface ServiceRoute {
-  readonly serviceName: string;
-  readonly weights: Readonly<Record<string, number>>;
-}
+export type ServiceRoute = Route & { readonly serviceName: string };
 
 /** One version of the access policy. */
 export interface PolicyVersion {
@@ -179,15 +176,12 @@ export class AdminClient {
   }
 
   /**
-   * Sets the route of a service. Without weights, the route of the configuration applies again.
+   * Sets the weights of a service, and what else the route has; the rest of its route stays. If nothing is set, the
+   * route of the configuration applies again.
    * @param force also with versions that do not exist
    */
-  async setRoute(
-    serviceName: string,
-    weights: Readonly<Record<string, number>>,
-    force: boolean = false,
-  ): Promise<void> {
-    await this.#admin('setRoute', { route: { serviceName, weights }, force });
+  async setRoute(serviceName: string, route: Route, force: boolean = false): Promise<void> {
+    await this.#admin('setRoute', { route: { serviceName, ...route }, force });
   }
 
   /** Creates an admin token and returns its value. The mesh does not keep it. */

@@ -465,6 +465,31 @@ describe('Configuration errors', () => {
       'katamari.yaml:3: routes.A.weights: found only weights of 0, expected one above 0',
     ],
     [
+      'a rule without a condition',
+      'routes:\n  A:\n    rules:\n      - { name: all, to: "1.0.0" }',
+      'katamari.yaml:4: routes.A.rules[0]: found no condition, expected one: for all calls, set a weight',
+    ],
+    [
+      'two rules of one name',
+      'routes:\n  A:\n    rules:\n      - { name: x, to: "1.0.0", keys: [a] }\n      - { name: x, to: "1.0.0", keys: [b] }',
+      'katamari.yaml:5: routes.A.rules[1].name: found "x", which is taken, expected another name',
+    ],
+    [
+      'a rule by a header of the mesh',
+      'routes:\n  A:\n    rules:\n      - { name: x, to: "1.0.0", headers: { katamari-key: a } }',
+      'katamari.yaml:4: routes.A.rules[0].headers.katamari-key: found the key "katamari-key", expected the name of a header in lower case, not of the mesh',
+    ],
+    [
+      'a share above 100',
+      'routes:\n  A:\n    rules:\n      - { name: x, to: "1.0.0", share: 101 }',
+      'katamari.yaml:4: routes.A.rules[0].share: found 101, expected a percentage, 0 to 100',
+    ],
+    [
+      'an unknown fallback',
+      'routes:\n  A:\n    fallback: never',
+      'katamari.yaml:3: routes.A.fallback: found "never", expected "others", "fail" or a version in quotes',
+    ],
+    [
       'a version key that reads as a number',
       'routes:\n  A:\n    weights: { 1.0: 1 }',
       'katamari.yaml:3: found the key 1.0, which reads as the number 1; write "1.0"',

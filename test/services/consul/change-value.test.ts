@@ -63,7 +63,13 @@ for (const kind of CONSUL_KINDS) {
       for (const write of [() => client.put(key, 'rival'), () => client.delete(key)]) {
         await client.put(key, 'first');
         const rival = withRival(client, write);
-        await expect(changeValue(rival, key, setUnlessChanged('own', refusal))).rejects.toThrow('refused');
+        await expect(
+          changeValue(
+            rival,
+            key,
+            setUnlessChanged(() => 'own', refusal),
+          ),
+        ).rejects.toThrow('refused');
         expect(await valueOf(key)).not.toBe('own');
       }
     });
@@ -73,10 +79,22 @@ for (const kind of CONSUL_KINDS) {
       const key = aKey();
       await client.put(key, 'first');
       const again = withRival(client, async (count) => count === 1 && client.put(key, 'first'));
-      expect(await changeValue(again, key, setUnlessChanged('own', refusal))).toBe(true);
+      expect(
+        await changeValue(
+          again,
+          key,
+          setUnlessChanged(() => 'own', refusal),
+        ),
+      ).toBe(true);
       expect(await valueOf(key)).toBe('own');
       const wanted = withRival(client, async (count) => count === 1 && client.put(key, 'next'));
-      expect(await changeValue(wanted, key, setUnlessChanged('next', refusal))).toBe(true);
+      expect(
+        await changeValue(
+          wanted,
+          key,
+          setUnlessChanged(() => 'next', refusal),
+        ),
+      ).toBe(true);
       expect(await valueOf(key)).toBe('next');
     });
   });

@@ -157,6 +157,36 @@ describe('The admin service', () => {
     expect(await ask('getRoutes')).toEqual([]);
   });
 
+  test('sets the rules of a route, keeps what a call leaves out, and says what is wrong', async () => {
+    const rule = { name: 'testers', to: '1.0.0', callers: ['ada'], headers: { 'x-beta': 'yes' }, share: 2.5 };
+    const route = (change: object): Promise<unknown> =>
+      ask('setRoute', { route: { serviceName: 'Work', weights: { '1.0.0': 1 }, ...change } });
+    const routes = (): Promise<unknown> => ask('getRoutes');
+    const whole = { rules: [rule], experiment: 'colours', fallback: 'fail', callersChoose: false };
+    expect(await route(whole)).toBe(null);
+    expect(await routes()).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 1 }, ...whole }]);
+    expect(await route({ weights: { '1.0.0': 7 }, fallback: 'others' })).toBe(null);
+    const { fallback: _, ...rest } = whole;
+    expect(await routes()).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 7 }, ...rest }]);
+    expect(await route({ rules: [{ name: 'x', to: '1.0.0' }] })).toBe(
+      'refused: rules[0] of the route of Work: found no condition, expected one: for all calls, set a weight',
+    );
+    expect(await route({ rules: [rule, rule] })).toContain(
+      'refused: rules[1].name of the route of Work: found "testers"',
+    );
+    expect(await route({ rules: [{ ...rule, name: 'a b' }] })).toContain(
+      'refused: rules[0].name of the route of Work:',
+    );
+    expect(await route({ rules: [{ ...rule, share: -1 }] })).toContain('refused: rules[0].share of the route of Work:');
+    expect(await route({ rules: [{ ...rule, to: '3.0.0' }] })).toContain(
+      'refused: 3.0.0 is no version of the service Work',
+    );
+    expect(await route({ fallback: '4.0.0' })).toContain('refused: 4.0.0 is no version of the service Work');
+    expect(await routes()).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 7 }, ...rest }]);
+    expect(await route({ weights: {} })).toBe(null);
+    expect(await routes()).toEqual([]);
+  });
+
   test('refuses routes with versions that do not exist, unless they are forced', async () => {
     const route = (serviceName: string, weights: object, force?: boolean): Promise<unknown> =>
       ask('setRoute', { route: { serviceName, weights }, ...(force === undefined ? {} : { force }) });

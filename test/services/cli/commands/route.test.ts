@@ -1,0 +1,108 @@
+// `katamari route` against a mesh in this process.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startTestMesh, work, type TestMesh } from '../../../kit/mesh/mesh.ts';
+import type { RunResult } from '../../../kit/tools/run.ts';
+import { runInside } from '../run-inside.ts';
+
+let mesh: TestMesh;
+let cwd: string;
+beforeAll(async () => {
+  cwd = mkdtempSync(path.join(tmpdir(), 'katamari-route-'));
+  mesh = await startTestMesh([work(), work({ version: '2.0.0' })]);
+  await mesh.mesh.whenReady;
+});
+afterAll(async () => {
+  await mesh.end();
+  rmSync(cwd, { recursive: true, force: true });
+});
+
+function route(words: readonly string[], input = ''): Promise<RunResult> {
+  const { jsonRpc } = mesh.mesh.addresses;
+  return runInside(['route', ...words, '--mesh', jsonRpc, '--token', mesh.mesh.adminToken], { cwd, input });
+}
+
+const FILE = `routes:
+  Work:
+    weights:
+      1.0.0: 90
+      2.0.0: 10
+    rules:
+      - name: testers
+        to: 2.0.0
+        callers:
+          - ada
+          - qa-*
+      - name: beta
+        to: 2.0.0
+        headers:
+          x-any: "*"
+          x-beta: yes
+        methods:
+          - say
+        share: 5
+    fallback: fail
+`;
+
+test('sets a route from a file, shows it, and prints it as the same file', async () => {
+  writeFileSync(path.join(cwd, 'route.yaml'), FILE);
+  const { code, stdout } = await route(['Work', '--file', 'route.yaml']);
+  expect(code).toBe(0);
+  expect(stdout.replaceAll(/ +$/gm, '')).toBe(
+    [
+      'Work is routed by weights.',
+      '',
+      'VERSION  WEIGHT  SHARE  ALIVE  CALLS/S',
+      '1.0.0        90    90%    1/1      0.0',
+      '2.0.0        10    10%    1/1      0.0',
+      '',
+      'RULE     VERSION  CALLS WITH',
+      'testers  2.0.0    caller ada or qa-*',
+      'beta     2.0.0    method say, header x-any, header x-beta: yes, 5 % of the keys',
+      '',
+      'A call whose version has nobody alive fails at once.',
+      '',
+    ].join('\n'),
+  );
+  const printed = await route(['Work', '--yaml']);
+  expect(printed.stdout).toBe(FILE);
+  const shifted = await route(['Work', '1.0.0=50', '2.0.0=50']);
+  expect(shifted.stdout).toContain('testers  2.0.0');
+  const json = JSON.parse((await route(['Work', '--json'])).stdout) as Record<string, unknown>;
+  expect(json).toMatchObject({ service: 'Work', weights: { '1.0.0': 50, '2.0.0': 50 }, fallback: 'fail' });
+  // The file is the whole route.
+  const plain = await route(['Work', '--file', '-'], 'routes: { Work: { weights: { "1.0.0": 1 } } }');
+  expect(plain.stdout).not.toContain('RULE');
+  expect(plain.stdout).not.toContain('fails at once');
+  expect((await route(['Work', '--file', '-'], FILE)).stdout).toContain('testers');
+  expect((await route(['Work', '--reset'])).stdout).toContain('Work has no route');
+});
+
+test('says what is wrong with a file, with its line, and changes nothing', async () => {
+  const cases: readonly (readonly [string, string])[] = [
+    [
+      'routes: { Work: { rules: [{ name: x }] } }',
+      '-:1: routes.Work.rules[0].to: missing, expected a version in quotes',
+    ],
+    [FILE.replace('weights:', 'wheights:'), '-:3: routes.Work.wheights: unknown key, did you mean "weights"?'],
+    [FILE.replace('Work:', 'Wok:'), '-: found routes of Wok, expected one of Work'],
+    ['routes: [', '-:1: '],
+    ['', '-: found routes of none, expected one of Work'],
+  ];
+  for (const [text, expected] of cases) {
+    const { code, stderr } = await route(['Work', '--file', '-'], text);
+    expect([code, stderr]).toEqual([78, expect.stringContaining(expected)]);
+  }
+  expect(await route(['Work', '--file', 'none.yaml'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('none.yaml: cannot be read') as unknown,
+  });
+  expect(await route(['Work', '1.0.0=1', '--file', '-'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('Found both shares and --file, expected one of them') as unknown,
+  });
+  expect((await route(['Work'])).stdout).toContain('Work has no route');
+});
