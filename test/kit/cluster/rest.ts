@@ -59,7 +59,7 @@ export function restless(found: ReadonlyMap<string, RestShare>): string[] {
 /** Share of one processor. */
 const REST_CPU_MAX = 0.01;
 /**
- * Wake-ups of the bare process. A manager with five chassis and eight links in a mesh of seven processes has 45 a second
- * for pings, so this makes 50.
+ * Wake-ups of the bare process. A manager with five chassis and eight links, in a mesh of seven processes, has 45 a
+ * second for pings; this makes 50.
  */
 const BARE_TIMER_MS = 20;
