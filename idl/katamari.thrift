@@ -245,6 +245,43 @@ struct RouteRule {
   9: optional double share
 }
 
+/** A call as explainRoute imagines it. */
+struct ImaginedCall {
+  1: string serviceName
+  /** '' for any method. */
+  2: string method
+  /** '' for none. */
+  3: string version
+  /** Name of the caller; '' for an anonymous one. */
+  4: string caller
+  /** Roles of the caller. */
+  5: list<string> roles
+  6: map<string, string> headers
+  7: list<string> tags
+  /** Sticky key; '' for none. */
+  8: string key
+}
+
+/** What one rule of a route does with a call. */
+struct RouteStep {
+  1: string rule
+  2: bool applies
+  /** The condition that does not hold; '' if it applies. */
+  3: string why
+}
+
+struct RouteExplanation {
+  /** The rules that were tried, the last of which may apply. */
+  1: list<RouteStep> steps
+  /** The version that gets the call; '' if several take turns, or none does. */
+  2: string version
+  /** As in answers: the rule, or `fallback`; '' for the weights. */
+  3: string rule
+  4: string why
+  /** Whether the call gets a version at all. */
+  5: bool isServed
+}
+
 /** Which version of a service gets which of its calls. */
 struct Route {
   1: string serviceName
@@ -452,8 +489,12 @@ service Katamari {
 
   list<Route> getRoutes(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
+  /** Says what the route of a service does with a call, and why. Access rules are not asked. */
+  RouteExplanation explainRoute(1: string token, 2: ImaginedCall imagined) throws (1: AdminRefused refused) (katamari.readonly = "true")
+
   /**
-   * Sets the share of calls of each version. Without weights, the route of the configuration applies again.
+   * Sets the weights of a service, and what else is set in the route; what is not set stays as it is. If nothing is set
+   * and there are no weights, the route of the configuration applies again.
    * @param force also with versions that do not exist: for a route that is written before its deployment
    */
   void setRoute(1: string token, 2: Route route, 3: bool force = false) throws (1: AdminRefused refused)

@@ -286,6 +286,14 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .option('--reset', 'restore the route of the configuration')
     .option('--force', 'also with versions that do not exist yet, to write a route before its deployment')
     .option('--yaml', 'print the route as a file for --file')
+    .option('--explain', 'say which version a call would get, and why; the options below describe the call')
+    .option('--method <name>', 'its method')
+    .option('--key <key>', 'its sticky key')
+    .option('--caller <name>', 'name of its caller (default: anonymous)')
+    .option('--roles <roles>', 'roles of its caller (comma separated)')
+    .option('--header <name=value...>', 'its headers')
+    .option('--tags <tags>', 'its tags (comma separated)')
+    .option('--version <version>', 'the version that it asks for')
     .option('--json', 'print JSON')
     .action(async (service: string, shares: string[], options: RouteOptions) =>
       setExitCode(await runRoute(context, service, shares, options)),
@@ -298,6 +306,7 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search 2.0.0=95 3.0.0=5 --force',
         'katamari route Search --yaml > route.yaml',
         'katamari route Search --file route.yaml',
+        'katamari route Search --explain --key ada --header x-beta=yes',
         'katamari route Search --reset',
       ),
     );

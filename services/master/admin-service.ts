@@ -16,8 +16,6 @@ import {
   type EventLog,
   type KnownToken,
   type Offer,
-  type Route,
-  type Routes,
   type TokenStore,
 } from '../mesh/mod.ts';
 import { AdminGuard, refused, type AdminContext, type AdminMethod, type TokenArgs } from './admin-guard.ts';
@@ -27,16 +25,10 @@ import type { DeploymentStore } from './deployment-store.ts';
 import type { IndexActions } from './index-actions.ts';
 import { indexMethods } from './index-admin.ts';
 import { verificationMethods } from './index-verification.ts';
-import {
-  checkRoute,
-  checkRouteVersions,
-  isReset,
-  routeOf,
-  type KnownVersions,
-  type ThriftRoute,
-} from './route-check.ts';
+import { routeMethods, type RouteActions } from './route-admin.ts';
+import type { KnownVersions } from './route-check.ts';
 
-export interface AdminActions {
+export interface AdminActions extends RouteActions {
   /** Returns the status of the whole mesh: all known processes and the pools of every manager. */
   readonly status: () => Promise<MeshStatus>;
   readonly events: EventLog;
@@ -51,9 +43,6 @@ export interface AdminActions {
   readonly settings: () => { readonly timeoutMs: number };
   /** Sets the global timeout. Undefined restores the value of the configuration. */
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
-  readonly routes: () => Routes;
-  /** Sets the weights, and what else the route has; undefined restores the route of the configuration. */
-  readonly setRoute: (service: string, route: Route | undefined) => Promise<void>;
   /** The versions of a service that run, or that managers are to run, as far as this process knows. */
   readonly versionsOf: (service: string) => readonly string[];
   readonly access: AccessActions;
@@ -87,12 +76,6 @@ interface DeployArgs extends TokenArgs {
 
 interface ManagerArgs extends TokenArgs {
   readonly manager: string;
-}
-
-interface RouteArgs extends TokenArgs {
-  readonly route: ThriftRoute;
-  /** Also with versions that do not exist. */
-  readonly force: boolean;
 }
 
 interface PolicyArgs extends TokenArgs {
@@ -248,25 +231,7 @@ function methodsOf(options: AdminOptions): Readonly<Record<string, AdminMethod>>
         return actions.settings();
       },
     },
-    getRoutes: {
-      scope: 'read',
-      act: () => [...actions.routes()].map(([serviceName, route]) => ({ serviceName, ...route })),
-    },
-    setRoute: {
-      scope: 'operate',
-      subject: ({ route }: RouteArgs) => route.serviceName,
-      act: async ({ route, force }: RouteArgs, { note }) => {
-        const { serviceName } = route;
-        const given = routeOf(route);
-        const routeNow = (): unknown => actions.routes().get(serviceName) ?? null;
-        const before = routeNow();
-        note(before, given);
-        checkRoute(serviceName, given);
-        if (!force) checkRouteVersions(serviceName, given, await knownVersions(actions, serviceName));
-        await actions.setRoute(serviceName, isReset(given) ? undefined : given);
-        note(before, routeNow());
-      },
-    },
+    ...routeMethods(actions, (service) => knownVersions(actions, service)),
     getAccessPolicy: { scope: 'read', act: () => access.policy() },
     setAccessPolicy: {
       scope: 'deploy',

@@ -78,6 +78,7 @@ export {
   readRecords,
   type RecordCache,
 } from './records.ts';
+export type { RouteExplanation } from './explain-route.ts';
 export {
   isNoRoute,
   mergeRoute,

@@ -21,6 +21,32 @@ export function ruleApplies(rule: RouteRule, query: PoolQuery, salt: string): bo
   });
 }
 
+/** The condition of a rule that does not hold for a call, for people; '' if all hold. */
+export function whyRuleDiffers(rule: RouteRule, query: PoolQuery, salt: string): string {
+  const { callers, roles, headers = {}, tags, methods, keys, share } = rule;
+  const { identity = ANONYMOUS, key, method } = query;
+  const only = (conditions: Partial<RouteRule>): boolean =>
+    ruleApplies({ name: rule.name, to: rule.to, ...conditions }, query, salt);
+  if (methods !== undefined && !only({ methods })) return `its method is ${method || 'unknown'}, not ${or(methods)}`;
+  if (tags !== undefined && !only({ tags })) return `it does not have the tag ${or(tags)}`;
+  if (callers !== undefined && !only({ callers })) return `its caller is ${identity.name}, not ${or(callers)}`;
+  if (roles !== undefined && !only({ roles })) return `its caller does not have the role ${or(roles)}`;
+  if (keys !== undefined && !only({ keys })) return key === '' ? 'it has no key' : `its key is ${key}, not ${or(keys)}`;
+  if (share !== undefined && !only({ share }))
+    return key === '' ? 'it has no key' : `its key is not one of the ${share} % that the rule takes`;
+  for (const [name, value] of Object.entries(headers)) {
+    if (only({ headers: { [name]: value } })) continue;
+    const found = headerOf(query.headers, name);
+    return found === undefined ? `it does not have the header ${name}` : `its header ${name} is ${found}, not ${value}`;
+  }
+  return '';
+}
+
+/** At most five of them. */
+function or(items: readonly string[]): string {
+  return items.length > 5 ? `${items.slice(0, 5).join(', ')} or one of ${items.length - 5} more` : items.join(' or ');
+}
+
 function isNamed(name: string, pattern: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }

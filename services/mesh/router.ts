@@ -32,6 +32,7 @@ import { AccessFilter, type AccessPolicy, type CallQuotas, type QuotaShare } fro
 import { chooseManager } from './choose-manager.ts';
 import { chooseByRoute, type ChoiceReason, highestVersion, shareOf } from './choose-version.ts';
 import { awaitedBy, type DeployedService } from './deployed.ts';
+import { explainRoute, type RouteExplanation } from './explain-route.ts';
 import { matchPlainCall, matchPools, type ServiceEntry } from './match-pools.ts';
 import { mergeViews } from './merged-view.ts';
 import {
@@ -168,6 +169,19 @@ export class Router implements Directory {
   };
 
   readonly dispatch: Dispatch = dispatchOf(this.send);
+
+  /** Says what the route of a service does with a call; undefined for an unknown service. It counts no call. */
+  explain(query: PoolQuery): RouteExplanation | undefined {
+    const entry = this.#services.get(query.service);
+    if (entry === undefined) return undefined;
+    // Splits of its own: the next call of a client gets the version that it would have got.
+    const apart = { ...entry, splits: new VersionSplits(entry.splits.salt, this.#random) };
+    const offers = query.method === '' ? entry.offers : matchPools(entry, query);
+    return explainRoute(entry, query, (reason) => {
+      if (offers.length === 0) throw noMatchError(entry, query, this.#known);
+      return chooseByRoute(apart, offers, query, reason);
+    });
+  }
 
   /** Calls that rules of routes have led. */
   ruleCounts(): readonly RuleCount[] {

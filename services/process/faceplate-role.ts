@@ -81,6 +81,7 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       settings: () => ({ timeoutMs: shared.timeoutMs }),
       setTimeoutMs: (timeoutMs) => shared.setTimeoutMs(timeoutMs),
       routes: () => shared.routes,
+      explainRoute: (call) => base.router.explain(call),
       setRoute: (service, route) => shared.setRoute(service, route),
       versionsOf: (name) => [
         ...base.router.pools().flatMap(({ details }) => (details.service === name ? [details.version] : [])),

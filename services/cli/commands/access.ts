@@ -5,7 +5,7 @@ import { compilePolicy } from '../../access/mod.ts';
 import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { PolicyVersion } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
-import { readText } from '../kit/read-text.ts';
+import { listOf, readText } from '../kit/words.ts';
 import { formatTable, paint, printable, type Column } from '../kit/terminal.ts';
 
 export interface AccessOptions extends ClientOptions {
@@ -114,13 +114,6 @@ function findVersion(policies: readonly PolicyVersion[], version: string): Polic
   if (found !== undefined) return found;
   const known = policies.map((policy) => policy.version).join(', ') || 'none';
   throw new ExitError(EXIT.usage, `--version: found ${JSON.stringify(version)}, versions of the policy are ${known}`);
-}
-
-function listOf(text = ''): string[] {
-  return text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
 }
 
 function describeAuthor({ changedBy, changedAtMs }: PolicyVersion): string {

@@ -3,14 +3,14 @@
 
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, readRouteFile, type ExitCode } from '../../config/mod.ts';
-import type { Route, RouteRule } from '../../mesh/mod.ts';
+import type { Route, RouteExplanation, RouteRule } from '../../mesh/mod.ts';
 import type { AdminClient, ServiceRoute } from '../kit/admin-client.ts';
 import { IndexClient } from '../kit/index-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { unknownTarget } from '../kit/target-name.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
 import { aliveColor } from './status.ts';
-import { readText } from '../kit/read-text.ts';
+import { listOf, readText } from '../kit/words.ts';
 import path from 'node:path';
 import { stringify } from 'yaml';
 
@@ -20,6 +20,15 @@ export interface RouteOptions extends ClientOptions {
   readonly file?: string | undefined;
   /** Print the route as such a file. */
   readonly yaml?: boolean | undefined;
+  /** Say what the route does with the call that the options below describe. */
+  readonly explain?: boolean | undefined;
+  readonly method?: string | undefined;
+  readonly version?: string | undefined;
+  readonly caller?: string | undefined;
+  readonly roles?: string | undefined;
+  readonly header?: readonly string[] | undefined;
+  readonly tags?: string | undefined;
+  readonly key?: string | undefined;
   /** Also with versions that do not exist yet. */
   readonly force?: boolean | undefined;
   readonly json?: boolean | undefined;
@@ -43,6 +52,7 @@ export async function runRoute(
   options: RouteOptions,
 ): Promise<ExitCode> {
   const { terminal } = context;
+  if (options.explain === true) return await explain(context, service, shares, options);
   const given = await givenRoute(context, service, shares, options);
   const client = connect(context, options);
   if (given !== undefined) await client.setRoute(service, given, options.force === true);
@@ -66,6 +76,37 @@ export async function runRoute(
   }
   terminal.write(`${formatRoute(terminal, service, route, lines).join('\n')}\n`);
   return EXIT.done;
+}
+
+/** Prints which version a call would get, and why. The exit code is 1 if it would get none. */
+async function explain(
+  context: CliContext,
+  service: string,
+  shares: readonly string[],
+  options: RouteOptions,
+): Promise<ExitCode> {
+  if (shares.length > 0) throw new ExitError(EXIT.usage, 'Found both shares and --explain, expected one of them');
+  const { terminal } = context;
+  const { method = '', version = '', caller = '', key = '' } = options;
+  const headers = Object.fromEntries((options.header ?? []).map(readHeader));
+  const lists = { roles: listOf(options.roles), tags: listOf(options.tags) };
+  const client = connect(context, options);
+  const found = await client.explainRoute({ serviceName: service, method, version, caller, key, headers, ...lists });
+  if (options.json === true) terminal.write(`${JSON.stringify({ service, ...found })}\n`);
+  else {
+    const steps = found.steps.length === 0 ? [] : [...formatTable(terminal, STEP_COLUMNS, found.steps), ''];
+    const what = found.version === '' ? 'This call' : found.version;
+    terminal.write(`${[...steps, printable(`${what}: ${found.why}.`)].join('\n')}\n`);
+  }
+  return found.isServed ? EXIT.done : EXIT.failed;
+}
+
+/** Parses `x-beta=yes`. */
+function readHeader(text: string): readonly [string, string] {
+  const [, name, value] = /^([^=]+)=(.*)$/.exec(text) ?? [];
+  if (name === undefined || value === undefined)
+    throw new ExitError(EXIT.usage, `--header: found ${JSON.stringify(text)}, expected name=value`);
+  return [name.toLowerCase(), value];
 }
 
 /** The route to set; undefined to show the present one. */
@@ -206,6 +247,12 @@ function readShares(words: readonly string[]): Record<string, number> {
     throw new ExitError(EXIT.usage, 'Found only weights of 0, expected one above 0');
   return weights;
 }
+
+const STEP_COLUMNS: readonly Column<RouteExplanation['steps'][number]>[] = [
+  { head: 'RULE', text: ({ rule }) => rule },
+  { head: 'APPLIES', text: ({ applies }) => (applies ? 'yes' : 'no') },
+  { head: 'WHY', text: ({ why }) => why },
+];
 
 const RULE_COLUMNS: readonly Column<RouteRule>[] = [
   { head: 'RULE', text: ({ name }) => name },

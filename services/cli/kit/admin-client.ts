@@ -8,7 +8,7 @@ import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';
 import type { DeployOutcome } from '../../master/mod.ts';
-import type { Deployment, KnownToken, Route } from '../../mesh/mod.ts';
+import type { Deployment, KnownToken, Route, RouteExplanation } from '../../mesh/mod.ts';
 import { printable } from './terminal.ts';
 import { readFileSync } from 'node:fs';
 
@@ -84,6 +84,18 @@ type AdminDeployment = Omit<Deployment, 'service' | 'idl' | 'concurrency'> & {
 
 /** Route of a service. Without weights, versions share the calls by their number of resources. */
 export type ServiceRoute = Route & { readonly serviceName: string };
+
+/** A call for explainRoute; '' and empty lists for what it does not have. */
+export interface CallSketch {
+  readonly serviceName: string;
+  readonly method: string;
+  readonly version: string;
+  readonly caller: string;
+  readonly roles: readonly string[];
+  readonly headers: Readonly<Record<string, string>>;
+  readonly tags: readonly string[];
+  readonly key: string;
+}
 
 /** One version of the access policy. */
 export interface PolicyVersion {
@@ -169,6 +181,11 @@ export class AdminClient {
   /** Names of the managers that an operator has drained. */
   drained(): Promise<string[]> {
     return this.#admin('getDrained', {}) as Promise<string[]>;
+  }
+
+  /** Says what the route of a service does with a call, and why. */
+  explainRoute(imagined: CallSketch): Promise<RouteExplanation> {
+    return this.#admin('explainRoute', { imagined }) as Promise<RouteExplanation>;
   }
 
   routes(): Promise<ServiceRoute[]> {

@@ -5,8 +5,12 @@ import { parseIdl } from '../../../core/idl/mod.ts';
 import type { KatamariError } from '../../../core/mod.ts';
 import { createCall, EMPTY_STRUCT, identityOf, NO_REPLY_CONTEXT, sendOf, type Call } from '../../../core/rpc/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
-import { Router, type Offer, type Route } from '../../../services/mesh/mod.ts';
+import { Router, type Offer, type Route, type RouteRule } from '../../../services/mesh/mod.ts';
+import { ruleApplies, whyRuleDiffers } from '../../../services/mesh/route-rules.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { Random } from '../../kit/tools/random.ts';
+
+const SEED = Math.floor(Math.random() * 2 ** 31);
 
 const text = 'service Shop { i32 price() i32 stock() }';
 const face = parseIdl({ main: 'shop.thrift', files: { 'shop.thrift': text } }).services.get('Shop') as Interface;
@@ -176,4 +180,36 @@ test('Another experiment gives other keys to a version', async () => {
   };
   expect(await versionsOf('colours')).toBe(await versionsOf('colours'));
   expect(await versionsOf('colours')).not.toBe(await versionsOf('prices'));
+});
+
+test('The reason why a rule does not apply is empty exactly when it applies', () => {
+  const random = new Random(SEED);
+  const pickSome = (items: readonly string[]): readonly string[] | undefined =>
+    random.chance(0.5) ? undefined : [random.pick(items), random.pick(items)];
+  for (let round = 0; round < 3_000; round++) {
+    const rule: RouteRule = {
+      name: 'r',
+      to: '1.0.0',
+      callers: pickSome(['ada', 'bob', 'a*']),
+      roles: pickSome(['x', 'y']),
+      methods: pickSome(['price', 'stock']),
+      tags: pickSome(['gpu', 'big']),
+      keys: pickSome(['a', 'b']),
+      share: random.chance(0.5) ? undefined : random.between(0, 100),
+      headers: random.chance(0.5) ? undefined : { [random.pick(['h', 'k'])]: random.pick(['*', '1']) },
+    };
+    const query = {
+      service: 'Shop',
+      method: random.pick(['price', 'stock']),
+      version: '',
+      roles: [],
+      details: {},
+      tags: pickSome(['gpu', 'big']) ?? [],
+      key: random.pick(['', 'a', 'b', 'c']),
+      identity: identityOf(random.pick(['ada', 'bob', 'eve']), 'token', pickSome(['x', 'y']) ?? []),
+      headers: { [random.pick(['h', 'H', 'k'])]: random.pick(['1', '2']) },
+    };
+    const why = whyRuleDiffers(rule, query, 'Shop');
+    expect(why === '', `${JSON.stringify({ rule, query, why })} (seed ${SEED})`).toBe(ruleApplies(rule, query, 'Shop'));
+  }
 });

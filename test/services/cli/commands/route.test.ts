@@ -81,6 +81,49 @@ test('sets a route from a file, shows it, and prints it as the same file', async
   expect((await route(['Work', '--reset'])).stdout).toContain('Work has no route');
 });
 
+test('says which version a call would get, and why', async () => {
+  await route(['Work', '--file', '-'], FILE.replace('fallback: fail', 'callersChoose: true'));
+  const explain = async (...words: readonly string[]): Promise<[number | null, string]> => {
+    const { code, stdout } = await route(['Work', '--explain', ...words]);
+    return [code, stdout.replaceAll(/ +$/gm, '')];
+  };
+  expect(await explain('--caller', 'qa-7')).toEqual([
+    0,
+    'RULE     APPLIES  WHY\ntesters  yes\n\n2.0.0: the rule testers chooses it.\n',
+  ]);
+  const [code, text] = await explain('--key', 'ada', '--header', 'X-Beta=yes', 'x-any=1', '--method', 'say');
+  expect(code).toBe(0);
+  expect(text).toContain('testers  no       its caller is anonymous, not ada or qa-*\n');
+  expect(text).toMatch(/^beta {5}(yes|no {7}its key is not one of the 5 % that the rule takes)$/m);
+  expect(await explain('--method', 'pid')).toEqual([
+    0,
+    [
+      'RULE     APPLIES  WHY',
+      'testers  no       its caller is anonymous, not ada or qa-*',
+      'beta     no       its method is pid, not say',
+      '',
+      'This call: it has no key, so versions take turns: 90 % to 1.0.0, 10 % to 2.0.0.',
+      '',
+    ].join('\n'),
+  ]);
+  expect(await explain('--key', 'ada', '--method', 'pid')).toMatchObject([
+    0,
+    expect.stringMatching(/\n\n[12]\.0\.0: the weights choose it for this key\.\n$/) as unknown,
+  ]);
+  expect(await explain('--version', '^2')).toEqual([
+    0,
+    '2.0.0: it asks for version ^2, so neither rules nor weights count.\n',
+  ]);
+  expect(await explain('--version', '^9')).toEqual([1, 'This call: it asks for version ^9, which no pool has.\n']);
+  const [none, why] = await explain('--method', 'nothing', '--key', 'a');
+  expect([none, why]).toEqual([1, expect.stringContaining('nothing')]);
+  expect(await route(['Nobody', '--explain'])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('No service Nobody is deployed') as unknown,
+  });
+  await route(['Work', '--reset']);
+});
+
 test('says what is wrong with a file, with its line, and changes nothing', async () => {
   const cases: readonly (readonly [string, string])[] = [
     [

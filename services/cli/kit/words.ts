@@ -1,4 +1,4 @@
-// Reads a file that is named on the command line.
+// Reads what the words of a command line name: files, and lists with commas.
 
 import { readFileSync } from 'node:fs';
 import { ExitError, EXIT } from '../../config/mod.ts';
@@ -10,4 +10,12 @@ export function readText(file: string, shown: string): string {
   } catch (error) {
     throw new ExitError(EXIT.usage, `${shown}: cannot be read: ${(error as Error).message}`, error);
   }
+}
+
+/** The items of a list with commas. */
+export function listOf(text = ''): string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
 }
