@@ -39,8 +39,8 @@ export interface PoolView {
 
 /** A pool with the reason for which the route of its service has chosen it. */
 export interface ChosenPool extends PoolView {
-  /** Name of the rule; '' for the weights or the wish of the caller. It goes into the call as `rule`. */
-  readonly rule: string;
+  /** Name of the rule; absent for the weights or the wish of the caller. It goes into the call as `rule`. */
+  readonly rule?: string;
 }
 
 /** The fields of a call that select its pool. */

@@ -196,7 +196,7 @@ export class FaceplateCalls {
         tags: headers.tags,
         key: headers.key,
         minCoverage: headers.minCoverage,
-        rule: pool.rule,
+        rule: pool.rule ?? '',
         traceparent: headers.traceparent,
         tracestate: headers.tracestate,
         caller: request.caller,

@@ -7,7 +7,7 @@ import type { PoolQuery } from '../../core/rpc/mod.ts';
 import { awaitedBy } from './deployed.ts';
 import type { ServiceEntry } from './match-pools.ts';
 import type { Offer } from './offer.ts';
-import { FALLBACK } from './route.ts';
+import { FALLBACK, type Route, type RouteRule } from './route.ts';
 import { ruleApplies } from './route-rules.ts';
 
 /** Gets the reason of a choice. */
@@ -27,8 +27,10 @@ export function chooseByRoute(
   query: PoolQuery,
   reason: ChoiceReason,
 ): readonly Offer[] {
-  const { rules = [], fallback = 'others' } = entry.route ?? { rules: [] };
-  const rule = rules.find((one) => ruleApplies(one, query, entry.splits.salt));
+  const { route } = entry;
+  const { rules = NO_RULES, fallback = 'others' } = route ?? NO_ROUTE;
+  // Most services have none.
+  const rule = rules.length === 0 ? undefined : rules.find((one) => ruleApplies(one, query, entry.splits.salt));
   if (rule === undefined && fallback === 'others') return splitByWeight(entry, offers, query.key);
   reason.rule = rule?.name ?? '';
   const version = rule?.to ?? pick(entry, weighted(entry, offers), query.key);
@@ -162,3 +164,5 @@ function ofVersion(offers: readonly Offer[], version: string): readonly Offer[] 
 }
 
 const RETRY_AFTER_MS = 500;
+const NO_RULES: readonly RouteRule[] = [];
+const NO_ROUTE: Route = { weights: {} };

@@ -121,8 +121,9 @@ export class Router implements Directory {
   choose(query: PoolQuery): ChosenPool {
     this.#checkWish(query);
     const reason = { rule: '' };
-    const [pool] = this.#chooseOffers(query, reason);
-    const { id, details, interface: iface, free, alive, queued } = pool as Offer;
+    const pool = this.#chooseOffers(query, reason)[0] as Offer;
+    if (reason.rule === '') return pool;
+    const { id, details, interface: iface, free, alive, queued } = pool;
     return { id, details, interface: iface, free, alive, queued, rule: reason.rule };
   }
 

@@ -126,12 +126,7 @@ export function exchange(options: { remembers?: boolean; onHandled?: (handled: H
     mesh: {
       dispatch,
       send: sendOf(dispatch),
-      directory: {
-        mayCall: () => true,
-        pools: () => (isOffered ? pools : []),
-        choose: (query) => ({ ...choose(query), rule: '' }),
-        waitForCopy: () => false,
-      },
+      directory: { mayCall: () => true, pools: () => (isOffered ? pools : []), choose, waitForCopy: () => false },
       timeoutMs: () => timeoutMs,
     },
     interface: found,

@@ -167,7 +167,7 @@ describe('A route whose callers may not choose', () => {
     expect(await ask()).toBe('1.0.0');
     const query = { service: 'Shop', method: 'stock', roles: [], tags: [], details: {}, key: '' };
     expect(() => router.choose({ ...query, version: '2.0.0' })).toThrow('does not let callers choose');
-    const { details, rule } = router.choose({ ...query, version: '' });
+    const { details, rule = '' } = router.choose({ ...query, version: '' });
     expect(await ask({ version: details.version, rule })).toBe('1.0.0');
   });
 });
