@@ -27,12 +27,13 @@ export function chooseByRoute(
   query: PoolQuery,
   reason: ChoiceReason,
 ): readonly Offer[] {
+  reason.rule = '';
   const { route } = entry;
   const { rules = NO_RULES, fallback = 'others' } = route ?? NO_ROUTE;
   // Most services have none.
   const rule = rules.length === 0 ? undefined : rules.find((one) => ruleApplies(one, query, entry.splits.salt));
   if (rule === undefined && fallback === 'others') return splitByWeight(entry, offers, query.key);
-  reason.rule = rule?.name ?? '';
+  if (rule !== undefined) reason.rule = rule.name;
   const version = rule?.to ?? pick(entry, weighted(entry, offers), query.key);
   const own = ofVersion(offers, version);
   if (own.some(({ alive }) => alive > 0)) return own;

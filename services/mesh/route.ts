@@ -95,7 +95,7 @@ export function versionsOfRoute({ weights, rules = [], fallback = '' }: Route): 
 }
 
 /** Whether a fallback is the name of a version. */
-export function isFallbackVersion(fallback: string): boolean {
+function isFallbackVersion(fallback: string): boolean {
   return fallback !== '' && fallback !== 'others' && fallback !== 'fail';
 }
 

@@ -119,9 +119,8 @@ export class Router implements Directory {
   }
 
   choose(query: PoolQuery): ChosenPool {
-    this.#checkWish(query);
     const reason = { rule: '' };
-    const pool = this.#chooseOffers(query, reason)[0] as Offer;
+    const pool = this.#chooseOffers(query, reason, true)[0] as Offer;
     if (reason.rule === '') return pool;
     const { id, details, interface: iface, free, alive, queued } = pool;
     return { id, details, interface: iface, free, alive, queued, rule: reason.rule };
@@ -156,17 +155,7 @@ export class Router implements Directory {
   /** Routes a call. */
   readonly send: Send = (call, sink) => {
     this.#budget.called();
-    const routed = new RoutedCall(this, call, sink);
-    // A faceplate that has asked `choose` sends the version that it got.
-    if (call.version !== '' && call.rule === undefined) {
-      try {
-        this.#checkWish(call);
-      } catch (thrown) {
-        routed.end(asKatamariError(thrown));
-        return;
-      }
-    }
-    this.#try(routed);
+    this.#try(new RoutedCall(this, call, sink));
   };
 
   readonly dispatch: Dispatch = dispatchOf(this.send);
@@ -194,11 +183,13 @@ export class Router implements Directory {
     let offer: Offer | undefined;
     let service = '';
     try {
-      const offers = this.#chooseOffers(routed.next, routed);
+      const { call, next } = routed;
+      // A faceplate that has asked `choose` sends the version that it got, and later tries have that of the first.
+      const offers = this.#chooseOffers(next, routed, next === call && call.rule === undefined);
       this.#charge(routed, offers[0] as Offer);
       offer = chooseManager(offers, routed.failedOffer, routed.busyOffers);
       if (offer !== undefined) {
-        const { doNotQueue } = routed.call;
+        const { doNotQueue } = call;
         routed.isProbe = offers.length > 1 && offer.free > 0 && routed.busyOffers?.includes(offer) !== true;
         routed.offersCount = offers.length;
         routed.offer = offer;
@@ -359,26 +350,21 @@ export class Router implements Directory {
 
   /**
    * The offers of the pool for a call, one per manager; never empty. Versions that the caller may not call are no
-   * candidates. @throws KatamariError `no_pool`, `denied`
+   * candidates.
+   * @param isWish whether the caller asks for the version of the query @throws KatamariError `no_pool`, `denied`
    */
-  #chooseOffers(query: PoolQuery, reason: ChoiceReason): readonly Offer[] {
+  #chooseOffers(query: PoolQuery, reason: ChoiceReason, isWish: boolean): readonly Offer[] {
     const identity = query.identity ?? ANONYMOUS;
     const entry = this.#services.get(query.service) ?? this.#serviceOf(query, identity);
     const offers = this.#match(entry, query, identity);
     if (offers.length === 0) throw this.#access.denied(identity, query);
-    if (query.version !== '') return highestVersion(offers, query);
+    if (query.version !== '') {
+      if (isWish && entry.route?.callersChoose === false) throw wishDenied(entry.name, query.version);
+      return highestVersion(offers, query);
+    }
     const chosen = chooseByRoute(entry, offers, query, reason);
     if (chosen.length === 0) throw this.#noPool(identity, query, noMatchError(entry, query, this.#known));
     return chosen;
-  }
-
-  /** @throws KatamariError `denied` when the call asks for a version, and the route of its service forbids that */
-  #checkWish({ service, version }: PoolQuery): void {
-    if (version === '' || this.#services.get(service)?.route?.callersChoose !== false) return;
-    throw new KatamariError(
-      'denied',
-      `This call asks for version ${version}, and the route of ${service} does not let callers choose one; leave it out`,
-    );
   }
 
   /** The matching offers that the caller may call; empty if there are only others. @throws KatamariError `no_pool` */
@@ -532,6 +518,11 @@ class RoutedCall implements CallSink {
   fail(error: KatamariError): void {
     this.#router.failed(this, error);
   }
+}
+
+function wishDenied(service: string, version: string): KatamariError {
+  const why = `the route of ${service} does not let callers choose one; leave it out`;
+  return new KatamariError('denied', `This call asks for version ${version}, and ${why}`);
 }
 
 function isNoPool(thrown: unknown): boolean {

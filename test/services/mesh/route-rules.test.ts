@@ -164,6 +164,8 @@ describe('A route whose callers may not choose', () => {
     const refusal =
       'denied: This call asks for version 2.0.0, and the route of Shop does not let callers choose one; leave it out';
     expect(await ask({ version: '2.0.0' })).toBe(refusal);
+    // Also for a call that names no service.
+    expect(await ask({ service: '', version: '2.0.0' })).toBe(refusal);
     expect(await ask()).toBe('1.0.0');
     const query = { service: 'Shop', method: 'stock', roles: [], tags: [], details: {}, key: '' };
     expect(() => router.choose({ ...query, version: '2.0.0' })).toThrow('does not let callers choose');
