@@ -1,6 +1,6 @@
-// Runs the tests: `node scripts/test.mjs node|bun|deno|unit [FILE or folder ...]`.
+// Runs the tests: `node scripts/test.mjs node|bun|deno|unit [--all] [FILE or folder ...]`.
 //   node       all tests, or those that are named
-//   bun, deno  the tests whose result can depend on the runtime
+//   bun, deno  the tests whose result often depends on the runtime; with --all, those where it seldom does too
 //   unit       on Node, the tests that start no process, need no program beside Node and no build
 // Tests drive real processes with real deadlines, and the machine may be busy. A file that fails is run once more,
 // alone. The end of the run lists every test that had to be run twice, by name and with its error. The run fails when
@@ -62,15 +62,40 @@ const onNodeOnly = [
   'test/acceptance/cost-of-a-call.test.ts',
   'test/acceptance/matrix.test.ts',
   'test/acceptance/clients.test.ts',
+  'test/acceptance/search-clients.test.ts',
   'test/acceptance/other-user.test.ts',
   'test/acceptance/stock-servers.test.ts',
 ];
+// What these test is the same code on every runtime, and takes long. They run there before a release.
+const seldomDifferent = [
+  'test/acceptance/audit-log.test.ts',
+  'test/acceptance/browser-attacks.test.ts',
+  'test/acceptance/consul.test.ts',
+  'test/acceptance/many-managers.test.ts',
+  'test/acceptance/poison.test.ts',
+  'test/acceptance/queues.test.ts',
+  'test/acceptance/quotas.test.ts',
+  'test/acceptance/second-mesh.test.ts',
+  'test/acceptance/soak.test.ts',
+  'test/examples/',
+  'test/services/access/',
+  'test/services/audit/',
+  'test/services/cli/bench/',
+  'test/services/cli/commands/',
+  'test/services/cli/conform/',
+  'test/services/cli/doctor/',
+  'test/services/cli/program.test.ts',
+  'test/services/config/',
+  'test/services/gather/',
+  'test/services/master/',
+];
 const machinesEverywhere = ['manager-killed', 'rolling'].map((name) => `${ofManyMachines}${name}.test.ts`);
 
-const [name = '', ...named] = process.argv.slice(2);
+const [name = '', ...words] = process.argv.slice(2);
+const named = words.filter((word) => word !== '--all');
 const runtime = runtimes[name];
 if (runtime === undefined) {
-  process.stderr.write('usage: node scripts/test.mjs node|bun|deno|unit [FILE or folder ...]\n');
+  process.stderr.write('usage: node scripts/test.mjs node|bun|deno|unit [--all] [FILE or folder ...]\n');
   process.exit(2);
 }
 const files = chosenFiles();
@@ -83,7 +108,7 @@ if (files.length === 0) {
 
 const env = { ...process.env };
 if (name !== 'node') {
-  env.KATAMARI_FUZZ_INPUTS ??= name === 'unit' ? '5000' : '20000';
+  env.KATAMARI_FUZZ_INPUTS ??= name === 'unit' ? '5000' : '10000';
   env.KATAMARI_FUZZ_MESH_INPUTS ??= '2000';
 }
 const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-tests-'));
@@ -122,7 +147,8 @@ function chosenFiles() {
   if (name === 'unit') return all.filter((file) => !startsPrograms(file));
   return all.filter((file) => {
     if (file.startsWith(ofManyMachines)) return machinesEverywhere.includes(file);
-    return !onNodeOnly.some((start) => file.startsWith(start));
+    const leftOut = words.includes('--all') ? onNodeOnly : [...onNodeOnly, ...seldomDifferent];
+    return !leftOut.some((start) => file.startsWith(start));
   });
 }
 

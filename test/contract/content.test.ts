@@ -24,7 +24,7 @@ const kattaData = process.env['KATTA_DATA'] ?? path.join(REPOSITORY, '../shared/
 const alice = path.join(kattaData, 'alice.txt');
 const CUT_SHORT = 5;
 /** An engine in another language is compiled first. */
-const BUILD_MS = 240_000;
+const BUSY_MS = 240_000;
 
 describe.each(CONTENT_ENGINES)('$name', (engine) => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-exam-'));
@@ -39,7 +39,7 @@ describe.each(CONTENT_ENGINES)('$name', (engine) => {
     server = await ContentServerProcess.start(await engine.command());
     one = await ShardSet.build(engine, folder, [documents]);
     await one.openIn(server);
-  }, BUILD_MS);
+  }, BUSY_MS);
   afterAll(async () => {
     await server?.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -153,17 +153,21 @@ describe.each(CONTENT_ENGINES)('$name', (engine) => {
       await holds(property, { seed, numRuns: Math.ceil(engine.runs / 4) });
     });
 
-    test('scores documents alike, to the bit, however they are split', async () => {
-      const sizes = record({ shards: integer({ min: 1, max: 9 }), places: infiniteStream(nat(1_000)) });
-      const property = asyncProperty(sizes, async ({ shards, places }) => {
-        const spread = split(documents, shards, () => (places.next().value as number) % shards);
-        const set = await ShardSet.build(engine, folder, spread);
-        await set.openIn(server);
-        for (let i = 0; i < 15; i++) await compare(set, corpus.query(), random.between(1, 60));
-        await set.closeIn(server);
-      });
-      await holds(property, { seed, numRuns: engine.runs });
-    });
+    test(
+      'scores documents alike, to the bit, however they are split',
+      async () => {
+        const sizes = record({ shards: integer({ min: 1, max: 9 }), places: infiniteStream(nat(1_000)) });
+        const property = asyncProperty(sizes, async ({ shards, places }) => {
+          const spread = split(documents, shards, () => (places.next().value as number) % shards);
+          const set = await ShardSet.build(engine, folder, spread);
+          await set.openIn(server);
+          for (let i = 0; i < 15; i++) await compare(set, corpus.query(), random.between(1, 60));
+          await set.closeIn(server);
+        });
+        await holds(property, { seed, numRuns: engine.runs });
+      },
+      BUSY_MS,
+    );
 
     test('with empty shards among others', async () => {
       const set = await ShardSet.build(engine, folder, [[], documents.slice(0, 300), [], documents.slice(300), []]);
@@ -173,40 +177,44 @@ describe.each(CONTENT_ENGINES)('$name', (engine) => {
       await set.closeIn(server);
     });
 
-    test.skipIf(!existsSync(alice))('and 250 queries about a book (skipped without KATTA_DATA)', async () => {
-      const paragraphs = readFileSync(alice, 'latin1')
-        .split(/\r?\n\s*\r?\n/)
-        .filter((text) => text.trim() !== '')
-        .map((body, i) => ({ key: `k${i}`, title: body.trim().split(/\s+/).slice(0, 4).join(' '), body }));
-      const words = paragraphs.flatMap(({ body }) => body.toLowerCase().match(/[a-z]{3,}/g) ?? []);
-      const whole = await ShardSet.build(engine, folder, [paragraphs]);
-      const spread = await ShardSet.build(
-        engine,
-        folder,
-        split(paragraphs, 8, () => random.below(8)),
-      );
-      await whole.openIn(server);
-      await spread.openIn(server);
-      for (let i = 0; i < 250; i++) {
-        const at = random.below(words.length - 2);
-        const [a = '', b = ''] = [words[at], words[at + 1]];
-        const other = random.pick(words);
-        const kinds = [
-          a,
-          `${a} ${other}`,
-          `${a} OR ${other}`,
-          `${a} AND ${b}`,
-          `"${a} ${b}"`,
-          `title:${a} OR ${b}`,
-          `${a.slice(0, 4)}*`,
-          `${a} NOT ${other}`,
-          `(${a} OR "${b} ${other}") AND (the OR ${other}*)`,
-        ];
-        await compare(spread, kinds[i % kinds.length] as string, random.between(5, 200), whole);
-      }
-      await whole.closeIn(server);
-      await spread.closeIn(server);
-    });
+    test.skipIf(!existsSync(alice))(
+      'and 250 queries about a book (skipped without KATTA_DATA)',
+      async () => {
+        const paragraphs = readFileSync(alice, 'latin1')
+          .split(/\r?\n\s*\r?\n/)
+          .filter((text) => text.trim() !== '')
+          .map((body, i) => ({ key: `k${i}`, title: body.trim().split(/\s+/).slice(0, 4).join(' '), body }));
+        const words = paragraphs.flatMap(({ body }) => body.toLowerCase().match(/[a-z]{3,}/g) ?? []);
+        const whole = await ShardSet.build(engine, folder, [paragraphs]);
+        const spread = await ShardSet.build(
+          engine,
+          folder,
+          split(paragraphs, 8, () => random.below(8)),
+        );
+        await whole.openIn(server);
+        await spread.openIn(server);
+        for (let i = 0; i < 250; i++) {
+          const at = random.below(words.length - 2);
+          const [a = '', b = ''] = [words[at], words[at + 1]];
+          const other = random.pick(words);
+          const kinds = [
+            a,
+            `${a} ${other}`,
+            `${a} OR ${other}`,
+            `${a} AND ${b}`,
+            `"${a} ${b}"`,
+            `title:${a} OR ${b}`,
+            `${a.slice(0, 4)}*`,
+            `${a} NOT ${other}`,
+            `(${a} OR "${b} ${other}") AND (the OR ${other}*)`,
+          ];
+          await compare(spread, kinds[i % kinds.length] as string, random.between(5, 200), whole);
+        }
+        await whole.closeIn(server);
+        await spread.closeIn(server);
+      },
+      BUSY_MS,
+    );
 
     test('counts as many documents as a search finds', async () => {
       for (let i = 0; i < 30; i++) {
@@ -338,37 +346,41 @@ describe.each(CONTENT_ENGINES)('$name', (engine) => {
       }
     });
 
-    test('answers in time with what it has, and says which shards were cut short', async () => {
-      const set = await ShardSet.build(
-        engine,
-        folder,
-        split(documents, 60, (_, i) => i % 60),
-      );
-      await set.openIn(server);
-      const outcomes = new Set<string>();
-      // The shorter the time, the more is missing: 1 ms to 1.2 s. Every query is new, so that no cache answers it.
-      for (let i = 0; i < 200 && !(outcomes.has('cut') && outcomes.has('whole')); i++) {
-        const params = { shards: set.names, query: `${corpus.query()} OR ${corpus.word()}*`, count: 10_000 };
-        const answer = await server.search(params, 1.2 ** (i % 40)).catch(() => undefined);
-        if (answer === undefined) continue;
-        const { shards, complete, missing } = answer.coverage;
-        outcomes.add(complete === shards ? 'whole' : 'cut');
-        expect(complete + missing.length).toBe(60);
-        for (const { shard, lack, why } of missing) {
-          expect(set.names).toContain(shard);
-          expect(lack).toBe(CUT_SHORT);
-          expect(why).not.toBe('');
-        }
-        if (missing.length === 0) continue;
-        const whole = new Map(
-          (await server.search(params)).hits.map((hit) => [`${hit.shard} ${hit.document}`, hit.score]),
+    test(
+      'answers in time with what it has, and says which shards were cut short',
+      async () => {
+        const set = await ShardSet.build(
+          engine,
+          folder,
+          split(documents, 60, (_, i) => i % 60),
         );
-        // A cut answer that has hits was given the sums of all shards.
-        for (const { shard, document, score } of answer.hits) expect(whole.get(`${shard} ${document}`)).toBe(score);
-      }
-      expect([...outcomes].sort()).toEqual(['cut', 'whole']);
-      await set.closeIn(server);
-    });
+        await set.openIn(server);
+        const outcomes = new Set<string>();
+        // The shorter the time, the more is missing: 1 ms to 1.2 s. Every query is new, so that no cache answers it.
+        for (let i = 0; i < 200 && !(outcomes.has('cut') && outcomes.has('whole')); i++) {
+          const params = { shards: set.names, query: `${corpus.query()} OR ${corpus.word()}*`, count: 10_000 };
+          const answer = await server.search(params, 1.2 ** (i % 40)).catch(() => undefined);
+          if (answer === undefined) continue;
+          const { shards, complete, missing } = answer.coverage;
+          outcomes.add(complete === shards ? 'whole' : 'cut');
+          expect(complete + missing.length).toBe(60);
+          for (const { shard, lack, why } of missing) {
+            expect(set.names).toContain(shard);
+            expect(lack).toBe(CUT_SHORT);
+            expect(why).not.toBe('');
+          }
+          if (missing.length === 0) continue;
+          const whole = new Map(
+            (await server.search(params)).hits.map((hit) => [`${hit.shard} ${hit.document}`, hit.score]),
+          );
+          // A cut answer that has hits was given the sums of all shards.
+          for (const { shard, document, score } of answer.hits) expect(whole.get(`${shard} ${document}`)).toBe(score);
+        }
+        expect([...outcomes].sort()).toEqual(['cut', 'whole']);
+        await set.closeIn(server);
+      },
+      BUSY_MS,
+    );
   });
 
   /** Compares a search in many shards with one in the whole: scores, total, order, and pages. */

@@ -1,10 +1,12 @@
 // What a cluster says when a test fails: the end of every log, and what Consul has of masters and sessions.
 
 import { afterEach } from 'vitest';
+import { runtimeName } from '../../../core/mod.ts';
 import type { Cluster } from './cluster.ts';
 
-/** Prints the state of the cluster after each test of this file that fails. */
+/** Prints the state of the cluster after each test of this file that fails. Bun does not tell hooks that one has. */
 export function reportFailures(clusterOf: () => Cluster | undefined): void {
+  if (runtimeName() === 'bun') return;
   afterEach(async ({ task }) => {
     const cluster = clusterOf();
     if (task.result?.state !== 'fail' || cluster === undefined) return;
