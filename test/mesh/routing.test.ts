@@ -1,6 +1,7 @@
 import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
+import { readMetrics, sumOf, type Metrics } from '../kit/mesh/metrics.ts';
 import { until } from '../kit/tools/wait.ts';
 import { disconnect } from '../kit/wire/raw-http.ts';
 import { connect, type ClientReplyInfo } from '../../client/mod.ts';
@@ -18,6 +19,10 @@ async function ready(...given: Parameters<typeof startTestMesh>): Promise<TestMe
 afterEach(async () => {
   await Promise.all(meshes.splice(0).map((mesh) => mesh.end()));
 });
+
+async function metricsOf({ mesh }: TestMesh): Promise<Metrics> {
+  return readMetrics(await (await fetch(`${mesh.addresses.stats}/metrics`)).text());
+}
 
 /** Number of answers by version for this many calls. */
 async function answeredBy(
@@ -109,6 +114,9 @@ describe('Versions of one service', () => {
     }
     expect(infos).toMatchObject([{ version: '2.0.0', rule: 'big' }, { version: '1.0.0' }]);
     expect(infos[1]?.rule).toBe(undefined);
+
+    expect(sumOf(await metricsOf(mesh), 'katamari_route_calls_total', { rule: 'big', version: '2.0.0' })).toBe(2);
+    expect(sumOf(await metricsOf(mesh), 'katamari_route_calls_total', { rule: 'testers' })).toBe(1);
 
     // A chassis that calls another one follows the same rules.
     const callers = [{ name: 'chassis', to: '2.0.0', callers: ['chassis'] }];

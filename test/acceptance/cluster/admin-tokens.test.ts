@@ -71,6 +71,8 @@ async function logOf({ directory }: ClusterProcess): Promise<Line[]> {
 const { service, idl: _, concurrency: __, ...rest } = aDeployment({ count: 0 });
 const later = { ...rest, serviceName: service };
 
+const NO_CALL = { method: '', version: '', caller: '', roles: [], headers: {}, tags: [], key: '' };
+
 /** Every method with its scope, and parameters that change nothing. */
 const METHODS: readonly (readonly [scope: string, method: string, params: Record<string, unknown>])[] = [
   ['read', 'status', {}],
@@ -79,6 +81,7 @@ const METHODS: readonly (readonly [scope: string, method: string, params: Record
   ['read', 'getDrained', {}],
   ['read', 'getSettings', {}],
   ['read', 'getRoutes', {}],
+  ['read', 'explainRoute', { imagined: { ...NO_CALL, serviceName: 'None' } }],
   ['read', 'getTokens', {}],
   ['operate', 'restart', { serviceName: 'None', version: '', resource: '' }],
   ['operate', 'scale', { serviceName: 'None', version: '1.0.0', count: 1 }],
@@ -323,7 +326,7 @@ describe('The audit log', () => {
       });
       expect(line('scale')).toMatchObject({ before: { count: 0 }, after: { count: 1 } });
       expect(line('setSettings')).toMatchObject({ before: { timeoutMs: 10_000 }, after: { timeoutMs: 9_999 } });
-      expect(line('setRoute')).toMatchObject({ before: null, after: { '1.0.0': 5 } });
+      expect(line('setRoute')).toMatchObject({ before: null, after: { weights: { '1.0.0': 5 } } });
       expect(line('undeploy')).toMatchObject({ before: { count: 1 }, after: null });
       expect(line('drain', 'refused')).toMatchObject({ reason: expect.stringContaining('No manager of this mesh') });
       expect(all.find(({ action, subject }) => action === 'createToken' && subject === 'ann')).toMatchObject({
