@@ -127,7 +127,7 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-const START_MS = 30_000;
+const START_MS = 120_000;
 const END_MS = 5_000;
 const OUTPUT_CHARS_MAX = 100_000;
 /** Unit of CPU times in /proc: USER_HZ is 100 on Linux. */
