@@ -1,7 +1,15 @@
 // Checks a route before it is written: its form, and that its versions exist, so that a misspelled one takes no calls
 // from the others.
 
-import { isNoRoute, mergeRoute, problemsOfRoute, ROUTE, versionsOfRoute, type Route } from '../mesh/mod.ts';
+import {
+  isNoRoute,
+  mergeRoute,
+  problemsOfRoute,
+  ROUTE,
+  versionsOfRoute,
+  type Route,
+  type RouteRule,
+} from '../mesh/mod.ts';
 import { refused } from './admin-guard.ts';
 
 /** Struct Route of idl/katamari.thrift. */
@@ -14,13 +22,13 @@ export interface ThriftRoute {
   readonly callersChoose?: boolean | undefined;
 }
 
-type ThriftRouteRule = Omit<NonNullable<Route['rules']>[number], 'headers'> & {
+type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
   readonly headers?: ReadonlyMap<string, string> | undefined;
 };
 
 /** The route in a call of setRoute. What the caller left out is missing. */
 export function routeOf({ weights, rules, experiment, fallback, callersChoose }: ThriftRoute): Route {
-  const readRule = ({ headers, ...rule }: ThriftRouteRule): NonNullable<Route['rules']>[number] =>
+  const readRule = ({ headers, ...rule }: ThriftRouteRule): RouteRule =>
     headers === undefined ? rule : { ...rule, headers: Object.fromEntries(headers) };
   const route = { weights: Object.fromEntries(weights), experiment, fallback, callersChoose };
   return rules === undefined ? route : { ...route, rules: rules.map(readRule) };

@@ -127,7 +127,7 @@ function pointBetween(high: number, low: number): number {
   return ((mix(high) >>> 5) * 2 ** 26 + (mix(low) >>> 6) + 0.5) / 2 ** 53;
 }
 
-/** 64 bits of a text: two FNV-1a hashes that begin differently. */
+/** 64 bits of a text: two hashes like FNV-1a, with different factors. */
 function hash(text: string): [number, number] {
   let [high, low] = [0x811c9dc5, 0x5bd1e995];
   for (let at = 0; at < text.length; at++) {
