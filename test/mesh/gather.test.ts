@@ -149,7 +149,7 @@ describe('The metrics of a process', () => {
     const text = await (await fetch(`${mesh.addresses.stats}/metrics`)).text();
     const served = [...text.matchAll(/^# TYPE (katamari_(?:gather|index|shards?|fetch)\w*) (\w+)$/gm)];
     const page = readFileSync(path.join(REPOSITORY, 'docs/observability.md'), 'utf8');
-    const [, ofIndices = ''] = page.split('### Metrics of indices');
+    const [, ofIndices = ''] = /^### Metrics of indices$(.*?)^##/ms.exec(page) ?? [];
     const listed = [...ofIndices.matchAll(/^\| `(katamari_\w+)` \| (\w+) \|/gm)];
     const names = (found: readonly RegExpExecArray[]): string[] =>
       found.map(([, name, type]) => `${name} ${type}`).toSorted();
