@@ -1,5 +1,5 @@
-// Annotations of methods that control the mesh: katamari.idempotent, katamari.readonly, katamari.timeout,
-// katamari.cache, katamari.gather. Other annotations are kept for their readers. An unknown annotation that begins with
+// Annotations that control the mesh. Of methods: katamari.idempotent, katamari.readonly, katamari.timeout,
+// katamari.cache, katamari.gather. Of fields: katamari.diff, katamari.secret. Other annotations are kept for their readers. An unknown annotation that begins with
 // `katamari.` is refused as a typo.
 
 import type { Annotations as AnnotationSyntax } from '@creditkarma/thrift-parser';
@@ -46,8 +46,25 @@ export function methodRules(file: IdlFile, syntax: AnnotationSyntax | undefined)
   return { isIdempotent: isIdempotent || isReadonly, isReadonly, timeoutMs, cacheMs, gather };
 }
 
+/** Checks the annotations of a field. @throws KatamariError bad_request for an unknown one or an invalid value */
+export function checkFieldAnnotations(file: IdlFile, syntax: AnnotationSyntax | undefined): void {
+  for (const annotation of syntax?.annotations ?? []) {
+    const name = annotation.name.value;
+    if (!name.startsWith('katamari.')) continue;
+    const at = index(annotation);
+    const value = annotation.value?.value ?? 'true';
+    if (name === 'katamari.secret') flag(file, at, name, value);
+    else if (name !== 'katamari.diff') {
+      const hint = KNOWN.includes(name) ? ', it belongs to a method' : suggest(name, KNOWN_OF_FIELDS);
+      throw idlFault(file, at, `unknown annotation ${quote(name)} of a field${hint}`);
+    } else if (value !== 'ignore') throw idlFault(file, at, `${name} is ${quote(value)}, write "ignore"`);
+  }
+}
+
 const NONE: Annotations = Object.freeze(Object.create(null) as Record<string, string>);
 const KNOWN = ['katamari.idempotent', 'katamari.readonly', 'katamari.timeout', 'katamari.cache', 'katamari.gather'];
+/** In the order of the canonical text. */
+export const KNOWN_OF_FIELDS: readonly string[] = ['katamari.diff', 'katamari.secret'];
 const UNIT_MS: ReadonlyMap<string, number> = new Map([
   ['ms', 1],
   ['s', 1000],

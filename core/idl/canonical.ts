@@ -5,6 +5,7 @@
 
 import { KatamariError } from '../mod.ts';
 import type { EnumType, Field, Method, StructType, Type } from '../thrift/mod.ts';
+import { KNOWN_OF_FIELDS } from './annotations.ts';
 import { compareText, flatNames } from './names.ts';
 import { reachable } from './typename.ts';
 
@@ -91,7 +92,11 @@ class Writer {
     const id = field.id > 0 ? `${field.id}: ` : '';
     const requiredness = isBare || field.requiredness === 'default' ? '' : `${field.requiredness} `;
     const value = field.defaultValue === undefined ? '' : ` = ${this.#value(field.defaultValue, field.type)}`;
-    return `${id}${requiredness}${this.#type(field.type)} ${field.name}${value}`;
+    const rules = KNOWN_OF_FIELDS.filter((name) => isSet(field.annotations[name])).map(
+      (name) => `${name} = "${field.annotations[name]}"`,
+    );
+    const annotations = rules.length === 0 ? '' : ` (${rules.join(', ')})`;
+    return `${id}${requiredness}${this.#type(field.type)} ${field.name}${value}${annotations}`;
   }
 
   #type(type: Type): string {
@@ -199,6 +204,11 @@ function structsIn(value: unknown, type: Type): StructType[] {
 /** Sorts fields: positive ids ascending, then the ids that the compiler assigned: -1, -2, ... */
 function byId(fields: readonly Field[]): Field[] {
   return [...fields].sort((a, b) => Number(a.id < 0) - Number(b.id < 0) || Math.abs(a.id) - Math.abs(b.id));
+}
+
+/** Whether an annotation says something: `katamari.secret = "false"` does not. */
+function isSet(value: string | undefined): boolean {
+  return value !== undefined && value !== 'false';
 }
 
 function literal(text: string): string {

@@ -1,6 +1,7 @@
 // Lists the differences between two interfaces as text, for the error when a chassis does not match its pool.
 
 import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
+import { KNOWN_OF_FIELDS } from './annotations.ts';
 import { jsonOf } from './json.ts';
 
 /** Maximum lines. Further differences are only counted. */
@@ -67,6 +68,8 @@ class Comparison {
       this.#texts(place, this.#typeName(field.type, other.type), this.#typeName(other.type, field.type));
       this.#texts(place, field.requiredness, other.requiredness);
       this.#texts(`${place}: default`, defaultText(field), defaultText(other));
+      for (const name of KNOWN_OF_FIELDS)
+        this.#texts(`${place}: ${name}`, field.annotations[name] ?? 'none', other.annotations[name] ?? 'none');
     }
     for (const field of others.values()) this.#line(`${what} ${field.id} ${field.name}`, 'only there');
   }

@@ -3,11 +3,20 @@
 
 export { decodeStruct, encodeStruct, valueOfResult } from './codec.ts';
 export { type Change, changesBetween, type Compatibility } from './compatibility.ts';
+export {
+  compareReplies,
+  TOLERANCE,
+  type CompareOptions,
+  type Comparison,
+  type MethodReply,
+  type ReplyDifference,
+} from './compare-replies.ts';
 export { describeDifference } from './diff.ts';
 export { decodeResult, encodeParams } from './json.ts';
 export { type JsonText, resultText } from './json-text.ts';
 export { type Idl, parseIdl } from './parse.ts';
 export { areParamsMoved, paramsOf, schemaOf } from './schema.ts';
+export { shortArguments } from './short-text.ts';
 export { readIdlFile } from './source.ts';
 export { nameOfType } from './typename.ts';
 export { writeTypes } from './types.ts';

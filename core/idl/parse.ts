@@ -6,7 +6,7 @@
 import type { FieldDefinition, FunctionDefinition, Identifier, ServiceDefinition } from '@creditkarma/thrift-parser';
 import { createHash } from 'node:crypto';
 import type { EnumType, Field, IdlSource, Interface, Method, StructType, Type } from '../thrift/mod.ts';
-import { methodRules, readAnnotations } from './annotations.ts';
+import { checkFieldAnnotations, methodRules, readAnnotations } from './annotations.ts';
 import { canonicalText } from './canonical.ts';
 import { Constants, type Valued } from './constants.ts';
 import { checkGather } from './gather-rules.ts';
@@ -150,6 +150,7 @@ class Compiler {
       names.add(name);
       const type = scope.resolve(syntax.fieldType);
       if (type.kind === 'void') throw idlFault(scope.file, at, `field ${quote(name)} cannot be void`);
+      checkFieldAnnotations(scope.file, syntax.annotations);
       const written = syntax.requiredness ?? 'default';
       const field: Raw = {
         id,

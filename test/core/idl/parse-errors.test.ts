@@ -97,6 +97,16 @@ describe('parseIdl() refuses', () => {
       '1:23: unknown annotation "katamari.idempotnt", did you mean "katamari.idempotent"?',
     ],
     [
+      'struct A { 1: i32 a (katamari.dif = "ignore") }',
+      '1:22: unknown annotation "katamari.dif" of a field, did you mean "katamari.diff"?',
+    ],
+    [
+      'struct A { 1: i32 a (katamari.timeout = "1s") }',
+      '1:22: unknown annotation "katamari.timeout" of a field, it belongs to a method',
+    ],
+    ['service S { void f(1: i32 a (katamari.diff = "skip")) }', '1:30: katamari.diff is "skip", write "ignore"'],
+    ['struct A { 1: i32 a (katamari.secret = "yes") }', '1:22: katamari.secret is "yes", write "true" or "false"'],
+    [
       'service S { i64 f(1: list<string> shards) (katamari.readonly, katamari.gather = "summ") }',
       '1:63: katamari.gather is "summ", did you mean "sum"?',
     ],
