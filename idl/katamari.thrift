@@ -282,6 +282,81 @@ struct RouteExplanation {
   5: bool isServed
 }
 
+/** Copies of calls to another version, whose answers are compared with those that callers get. */
+struct RouteMirror {
+  /** The version that gets the copies; '' removes the mirror. */
+  1: string to
+  /** Percentage of the calls that are copied, 0 to 100; 100 by default. */
+  2: optional double share
+  /** By default all methods that are readonly or idempotent. */
+  3: optional list<string> methods
+  /** Copies the calls of `methods` whatever they change. */
+  4: optional bool force
+  /** Paths in answers that are not compared: `hits[].score`. */
+  5: optional list<string> ignore
+  /** Doubles are equal if they differ by no more than this part of the larger one; 1e-9 by default. */
+  6: optional double tolerance
+}
+
+/** How the copies of calls of one method ended, since the mirror was set. */
+struct MirrorCount {
+  1: string serviceName
+  /** The version that gets the copies. */
+  2: string version
+  3: string method
+  4: i64 equal
+  5: i64 different
+  /** The copy got no answer. */
+  6: i64 failed
+  /** The call was not copied, or the answers were not compared. */
+  7: i64 skipped
+}
+
+/** How many answers of a method differ at a path. */
+struct MirrorPathCount {
+  1: string serviceName
+  2: string version
+  3: string method
+  /** `hits[].score`; `(result)` for the whole answer. */
+  4: string path
+  5: i64 calls
+}
+
+/** A value that differs, as short JSON text; '' where there is none. */
+struct MirrorPlace {
+  1: string path
+  /** The first place on the path: `hits[3].score`. */
+  2: string at
+  3: string answer
+  4: string mirrorAnswer
+}
+
+/** A call whose two answers differ. Texts are cut, and fields with katamari.secret are masked. */
+struct MirrorDifference {
+  /** Unix time in ms. */
+  1: i64 atMs
+  2: string serviceName
+  3: string method
+  /** The version whose answer the caller got. */
+  4: string version
+  5: string answer
+  /** The version that got the copy. */
+  6: string mirrorVersion
+  7: string mirrorAnswer
+  8: string parameters
+  9: list<MirrorPlace> places
+}
+
+/** What mirrors have found. */
+struct MirrorReport {
+  1: list<MirrorCount> counts
+  2: list<MirrorPathCount> paths
+  /** The last 100 of each process; the latest last. */
+  3: list<MirrorDifference> differences
+  /** Managers that could not be asked. */
+  4: list<string> missing
+}
+
 /** Which version of a service gets which of its calls. */
 struct Route {
   1: string serviceName
@@ -294,6 +369,7 @@ struct Route {
   5: optional string fallback
   /** Whether callers may ask for a version; true by default. */
   6: optional bool callersChoose
+  7: optional RouteMirror mirror
 }
 
 struct Settings {
@@ -491,6 +567,12 @@ service Katamari {
 
   /** Says what the route of a service does with a call, and why. Access rules are not asked. */
   RouteExplanation explainRoute(1: string token, 2: ImaginedCall imagined) throws (1: AdminRefused refused) (katamari.readonly = "true")
+
+  /**
+   * Returns what the mirrors of routes have found: in this process, and in all managers.
+   * @param serviceName '' for all services
+   */
+  MirrorReport getMirrors(1: string token, 2: string serviceName) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
   /**
    * Sets the weights of a service, and what else is set in the route; what is not set stays as it is. If nothing is set

@@ -123,6 +123,9 @@ service Manager {
   /** Returns what the check with this id has found so far; empty for an unknown one. */
   list<ShardCheck> verification(1: string id) (katamari.readonly = "true")
 
+  /** Returns what the mirrors of routes have found in this process; '' for all services. */
+  katamari.MirrorReport mirrors(1: string serviceName) (katamari.readonly = "true")
+
   /** Replaces the resource with this name: `Service@version/index`. */
   void restart(1: string resource)
 }

@@ -48,7 +48,7 @@ export interface ReplyDifference {
   readonly other: string;
 }
 
-export type Comparison =
+export type ReplyComparison =
   | { readonly kind: 'equal' }
   /** One difference for each path, at most 20; and the short JSON text of both answers. */
   | {
@@ -62,7 +62,7 @@ export type Comparison =
 
 export const TOLERANCE = 1e-9;
 
-export function compareReplies(one: MethodReply, other: MethodReply, options: CompareOptions = {}): Comparison {
+export function compareReplies(one: MethodReply, other: MethodReply, options: CompareOptions = {}): ReplyComparison {
   const { bytesMax = BYTES_MAX } = options;
   if (one.isException === other.isException && Buffer.compare(one.body, other.body) === 0) return { kind: 'equal' };
   const bytes = Math.max(one.body.length, other.body.length);
@@ -86,12 +86,12 @@ export function compareReplies(one: MethodReply, other: MethodReply, options: Co
 }
 
 /** A reply as its caller sees it. */
-type Answer =
+type ReadAnswer =
   | { readonly kind: 'result'; readonly type: Type; readonly value: unknown }
   | { readonly kind: 'exception'; readonly field: Field; readonly value: unknown }
   | { readonly kind: 'error'; readonly type: number; readonly text: string };
 
-function answerOf({ method, isException, body }: MethodReply): Answer {
+function answerOf({ method, isException, body }: MethodReply): ReadAnswer {
   try {
     if (isException) {
       const { type, message } = readApplicationException(body);
@@ -109,7 +109,7 @@ function answerOf({ method, isException, body }: MethodReply): Answer {
   }
 }
 
-function textOf(answer: Answer, charsMax: number): string {
+function textOf(answer: ReadAnswer, charsMax: number): string {
   if (answer.kind === 'result') return shortValue(answer.type, answer.value, charsMax);
   if (answer.kind === 'exception') return shortException(answer.field, answer.value, charsMax);
   return JSON.stringify({ error: answer.text.slice(0, charsMax) });
@@ -146,7 +146,7 @@ class Comparer {
     this.#valuesMax = valuesMax;
   }
 
-  answers(one: Answer, other: Answer): void {
+  answers(one: ReadAnswer, other: ReadAnswer): void {
     if (one.kind === 'result' && other.kind === 'result') {
       this.#compare(one.type, one.value, other.type, other.value);
     } else if (one.kind === 'exception' && other.kind === 'exception' && one.field.id === other.field.id) {

@@ -7,7 +7,7 @@ export {
   compareReplies,
   TOLERANCE,
   type CompareOptions,
-  type Comparison,
+  type ReplyComparison,
   type MethodReply,
   type ReplyDifference,
 } from './compare-replies.ts';

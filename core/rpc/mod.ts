@@ -49,6 +49,7 @@ export {
   type PoolQuery,
   type PoolView,
 } from './mesh-access.ts';
+export { isMirrorCopy, mirrorHeaders } from './mirror-copy.ts';
 export {
   type AbsentShard,
   coverageHeaders,

@@ -11,6 +11,7 @@ import { runDrain, runUndrain, type DrainOptions } from './commands/drain.ts';
 import { runEvents, type EventsOptions } from './commands/events.ts';
 import type { IdlDiffOptions } from './commands/idl.ts';
 import { runRestart, type RestartOptions } from './commands/restart.ts';
+import type { DiffOptions } from './commands/diff.ts';
 import { runRoute, type RouteOptions } from './commands/route.ts';
 import type { ScaleOptions } from './commands/scale.ts';
 import { runConsulToken } from './commands/consul-token.ts';
@@ -78,6 +79,7 @@ function describeProgram(context: CliContext, setExitCode: SetExitCode): Command
   addScale(program, context, setExitCode);
   addUndeploy(program, context, setExitCode);
   addRoute(program, context, setExitCode);
+  addDiff(program, context, setExitCode);
   addAccess(program, context, setExitCode);
   addRestart(program, context, setExitCode);
   addDrain(program, context, setExitCode);
@@ -283,6 +285,7 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('<service>', 'name of the service')
     .argument('[shares...]', 'version=weight for each version that gets calls')
     .option('--file <file>', 'set the whole route from a file with rules, as in katamari.yaml; - for standard input')
+    .option('--mirror <version>', 'copy calls to a version and compare the answers: 2.0.0=10 for 10 %, off for none')
     .option('--reset', 'restore the route of the configuration')
     .option('--force', 'also with versions that do not exist yet, to write a route before its deployment')
     .option('--yaml', 'print the route as a file for --file')
@@ -304,11 +307,26 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search',
         'katamari route Search 1.0.0=90 2.0.0=10',
         'katamari route Search 2.0.0=95 3.0.0=5 --force',
+        'katamari route Search --mirror 2.0.0=10',
         'katamari route Search --yaml > route.yaml',
         'katamari route Search --file route.yaml',
         'katamari route Search --explain --key ada --header x-beta=yes',
         'katamari route Search --reset',
       ),
+    );
+}
+
+function addDiff(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(program, 'diff', 'show how the answers of the version that the mirror of a route calls differ'))
+    .argument('<service>', 'name of the service')
+    .option('--calls <count>', 'show the last calls whose answers differ (default: 3)')
+    .option('--json', 'print JSON')
+    .action(async (service: string, options: DiffOptions) =>
+      setExitCode(await (await import('./commands/diff.ts')).runDiff(context, service, options)),
+    )
+    .addHelpText(
+      'after',
+      examples('katamari diff Search', 'katamari diff Search --calls 20', 'katamari diff Search --json'),
     );
 }
 

@@ -4,7 +4,7 @@
 
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { JWT_ALGORITHMS, type AnonymousCallers } from '../access/mod.ts';
-import { RULE_HEADER, RULE_NAME, type Route, type RouteRule } from '../mesh/mod.ts';
+import { RULE_HEADER, RULE_NAME, type Route, type RouteMirror, type RouteRule } from '../mesh/mod.ts';
 import {
   bool,
   count,
@@ -330,6 +330,15 @@ const ruleSchema: z.ZodType<RouteRule> = z.strictObject({
   share: leaf(z.number().min(0).max(100), 'number', 'a percentage, 0 to 100').optional(),
 });
 
+const mirrorSchema: z.ZodType<RouteMirror> = z.strictObject({
+  to: leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED),
+  share: leaf(z.number().min(0).max(100), 'number', 'a percentage, 0 to 100').optional(),
+  methods: names('methods').optional(),
+  force: bool().optional(),
+  ignore: names('paths in answers such as "hits[].score"').optional(),
+  tolerance: leaf(z.number().min(0).max(1), 'number', 'a part of a number, 0 to 1').optional(),
+});
+
 const routeSchema: z.ZodType<Route> = z.strictObject({
   weights: z.record(leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED), count(0, 1_000_000)).prefault({}),
   rules: z.array(ruleSchema).max(100).optional(),
@@ -340,6 +349,7 @@ const routeSchema: z.ZodType<Route> = z.strictObject({
     '"others", "fail" or a version in quotes',
   ).optional(),
   callersChoose: bool().optional(),
+  mirror: mirrorSchema.optional(),
 });
 
 export const routesSchema = (): z.ZodPrefault<z.ZodRecord<z.ZodString, typeof routeSchema>> =>

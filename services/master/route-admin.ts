@@ -1,7 +1,7 @@
 // The methods of the admin service about routes, in the shapes of idl/katamari.thrift.
 
 import { ANONYMOUS, identityOf, NO_DETAILS, NONE, type PoolQuery } from '../../core/rpc/mod.ts';
-import type { Route, RouteExplanation, Routes } from '../mesh/mod.ts';
+import type { MirrorReport, Route, RouteExplanation, Routes } from '../mesh/mod.ts';
 import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
 import {
   checkRoute,
@@ -15,6 +15,8 @@ import {
 export interface RouteActions {
   readonly routes: () => Routes;
   readonly explainRoute: (call: PoolQuery) => RouteExplanation | undefined;
+  /** What the mirrors have found. @param service '' for all */
+  readonly mirrors: (service: string) => Promise<MirrorReport>;
   /** Sets the weights, and what else the route has; undefined restores the route of the configuration. */
   readonly setRoute: (service: string, route: Route | undefined) => Promise<void>;
 }
@@ -39,7 +41,7 @@ interface ImaginedCall {
 
 /** @param known returns what a service has in the mesh */
 export function routeMethods(
-  { routes, explainRoute, setRoute }: RouteActions,
+  { routes, explainRoute, mirrors, setRoute }: RouteActions,
   known: (service: string) => Promise<KnownVersions>,
 ): Readonly<Record<string, AdminMethod>> {
   return {
@@ -54,6 +56,11 @@ export function routeMethods(
         if (found === undefined) throw refused('unknown_name', `No service ${imagined.serviceName} is deployed`);
         return found;
       },
+    },
+    getMirrors: {
+      // Differences hold data of calls, which the scope `read` does not show.
+      scope: 'operate',
+      act: ({ serviceName }: TokenArgs & { serviceName: string }) => mirrors(serviceName),
     },
     setRoute: {
       scope: 'operate',

@@ -8,6 +8,7 @@ import {
   ROUTE,
   versionsOfRoute,
   type Route,
+  type RouteMirror,
   type RouteRule,
 } from '../mesh/mod.ts';
 import { refused } from './admin-guard.ts';
@@ -20,6 +21,7 @@ export interface ThriftRoute {
   readonly experiment?: string | undefined;
   readonly fallback?: string | undefined;
   readonly callersChoose?: boolean | undefined;
+  readonly mirror?: RouteMirror | undefined;
 }
 
 type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
@@ -27,10 +29,10 @@ type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
 };
 
 /** The route in a call of setRoute. What the caller left out is missing. */
-export function routeOf({ weights, rules, experiment, fallback, callersChoose }: ThriftRoute): Route {
+export function routeOf({ weights, rules, experiment, fallback, callersChoose, mirror }: ThriftRoute): Route {
   const readRule = ({ headers, ...rule }: ThriftRouteRule): RouteRule =>
     headers === undefined ? rule : { ...rule, headers: Object.fromEntries(headers) };
-  const route = { weights: Object.fromEntries(weights), experiment, fallback, callersChoose };
+  const route = { weights: Object.fromEntries(weights), experiment, fallback, callersChoose, mirror };
   return rules === undefined ? route : { ...route, rules: rules.map(readRule) };
 }
 
@@ -75,6 +77,8 @@ export interface KnownVersions {
  * @throws ThriftException AdminRefused that names the versions
  */
 export function checkRouteVersions(service: string, route: Route, { versions, isIndex }: KnownVersions): void {
+  if (isIndex && route.mirror !== undefined && route.mirror.to !== '')
+    throw refused('invalid', `${service} is an index, and only calls of services are mirrored; leave mirror out`);
   const known = [...new Set(versions)].sort();
   const unknown = versionsOfRoute(route).filter((version) => !known.includes(version));
   if (unknown.length === 0 || known.length === 0) return;

@@ -14,6 +14,7 @@ import {
 } from '../../core/rpc/mod.ts';
 import { ThriftException, type Interface } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
+import type { MirrorReport } from './mirror-report.ts';
 import type { Peer } from './peer.ts';
 import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status.ts';
 
@@ -93,13 +94,15 @@ export interface ManagerActions {
   /** Starts to check files. The same id again starts nothing. */
   readonly verify: (id: string, target: CheckTarget) => readonly CheckFacts[];
   readonly verification: (id: string) => readonly CheckFacts[];
+  /** What the mirrors of this process have found. @param service '' for all */
+  readonly mirrors: (service: string) => MirrorReport;
   /** Rejects with an error that says what is wrong with the source. */
   readonly inspect: (source: string) => Promise<SourceFacts>;
 }
 
 /** Serves `katamari.Manager`; forwards all other calls to `send`. */
 export function withManagerService(actions: ManagerActions, send: Send): Send {
-  const { status, events, name, roll, restart, holdings, replicas, verify, verification, inspect } = actions;
+  const { status, events, name, roll, restart, holdings, replicas, verify, verification, inspect, mirrors } = actions;
   const serve = serveHandlers<string>({
     interface: managerInterface(),
     i64: 'number',
@@ -115,6 +118,7 @@ export function withManagerService(actions: ManagerActions, send: Send): Send {
       replicas: ({ index }: { index: string }) => replicas(index),
       verify: ({ id, ...target }: CheckTarget & { id: string }) => verify(id, target),
       verification: ({ id }: { id: string }) => verification(id),
+      mirrors: ({ serviceName }: { serviceName: string }) => mirrors(serviceName),
       inspect: ({ source }: { source: string }) =>
         inspect(source).catch((error: Error) => {
           throw new ThriftException('ManagerRefused', { why: error.message });
@@ -157,6 +161,11 @@ export class ManagerClient {
 
   verification(id: string): Promise<readonly CheckFacts[]> {
     return this.#call('verification', { id }, ANSWER_MS) as Promise<readonly CheckFacts[]>;
+  }
+
+  /** @param service '' for all */
+  mirrors(service: string): Promise<MirrorReport> {
+    return this.#call('mirrors', { serviceName: service }, ANSWER_MS) as Promise<MirrorReport>;
   }
 
   /** @throws KatamariError bad_request that says what is wrong with the source */

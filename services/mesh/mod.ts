@@ -80,6 +80,14 @@ export {
 } from './records.ts';
 export type { RouteExplanation } from './explain-route.ts';
 export {
+  mergeMirrorReports,
+  type MirrorCount,
+  type MirrorDifference,
+  type MirrorPathCount,
+  type MirrorReport,
+} from './mirror-report.ts';
+export type { RouteMirror } from './route-mirror.ts';
+export {
   isNoRoute,
   mergeRoute,
   problemsOfRoute,

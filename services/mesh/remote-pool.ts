@@ -5,7 +5,7 @@
 // frozen manager would swallow every call.
 
 import type { Clock, KatamariError } from '../../core/mod.ts';
-import type { CallSink, PoolDetails, Reply, Send } from '../../core/rpc/mod.ts';
+import { isMirrorCopy, type CallSink, type PoolDetails, type Reply, type Send } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { Offer } from './offer.ts';
 import type { Peer } from './peer.ts';
@@ -80,15 +80,17 @@ export class RemotePool implements Offer {
       this.#peer.probe();
     }
     this.#sentSince++;
-    this.#peer.send(call, new RemotePoolCall(this, sink));
+    this.#peer.send(call, new RemotePoolCall(this, sink, isMirrorCopy(call)));
   };
 
   replied({ context: { freeNow, queuedNow } }: Reply): void {
     if (freeNow >= 0) this.#setReport(freeNow, Math.max(0, queuedNow));
   }
 
-  failed(error: KatamariError): void {
-    if (error.code === 'overloaded') this.#setReport(0, this.#queuedReported);
+  failed(error: KatamariError, isCopy: boolean): void {
+    // The manager keeps places free for calls that somebody waits for. Such calls may still find one.
+    if (isCopy && error.code === 'overloaded') this.#sentSince = Math.max(0, this.#sentSince - 1);
+    else if (error.code === 'overloaded') this.#setReport(0, this.#queuedReported);
     // The manager drains, has removed the pool or has not started it yet. Consul will report the change soon. If it
     // does not, the pool is tried again after AVOID_MS.
     else if (error.facts.notRun === true && (error.code === 'draining' || error.code === 'no_pool')) {
@@ -110,10 +112,12 @@ export class RemotePool implements Offer {
 class RemotePoolCall implements CallSink {
   readonly #pool: RemotePool;
   readonly #sink: CallSink;
+  readonly #isCopy: boolean;
 
-  constructor(pool: RemotePool, sink: CallSink) {
+  constructor(pool: RemotePool, sink: CallSink, isCopy: boolean) {
     this.#pool = pool;
     this.#sink = sink;
+    this.#isCopy = isCopy;
   }
 
   reply(reply: Reply): void {
@@ -122,7 +126,7 @@ class RemotePoolCall implements CallSink {
   }
 
   fail(error: KatamariError): void {
-    this.#pool.failed(error);
+    this.#pool.failed(error, this.#isCopy);
     this.#sink.fail(error);
   }
 }

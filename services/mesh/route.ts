@@ -1,5 +1,6 @@
 // The route of a service: which version gets which of its calls. Rules come first, then the weights.
 
+import { MIRROR, problemOfMirror, type RouteMirror } from './route-mirror.ts';
 import { z } from 'zod';
 
 export interface Route {
@@ -19,6 +20,8 @@ export interface Route {
   readonly fallback?: string | undefined;
   /** Whether callers may ask for a version; default true. */
   readonly callersChoose?: boolean | undefined;
+  /** Copies calls to another version, to compare the answers. */
+  readonly mirror?: RouteMirror | undefined;
 }
 
 /** All conditions must hold. Of the items of one condition, one is enough. */
@@ -46,7 +49,7 @@ export interface RouteRule {
 export type Routes = ReadonlyMap<string, Route>;
 
 /** What is wrong with a route beyond the form of its values: the path to each problem in it, and what was expected. */
-export function problemsOfRoute({ weights, rules = [] }: Route): readonly RouteProblem[] {
+export function problemsOfRoute({ weights, rules = [], mirror }: Route): readonly RouteProblem[] {
   const problems: RouteProblem[] = [];
   const all = Object.values(weights);
   if (all.length > 0 && all.every((weight) => weight === 0))
@@ -58,6 +61,8 @@ export function problemsOfRoute({ weights, rules = [] }: Route): readonly RouteP
     if (Object.values(conditions).every((condition) => condition === undefined))
       problems.push({ path, text: 'found no condition, expected one: for all calls, set a weight' });
   }
+  const ofMirror = mirror === undefined ? '' : problemOfMirror(mirror);
+  if (ofMirror !== '') problems.push({ path: ['mirror', 'force'], text: ofMirror });
   return problems;
 }
 
@@ -69,28 +74,36 @@ export interface RouteProblem {
 /** In place of the name of a rule: the version of a call had nobody alive. */
 export const FALLBACK = 'fallback';
 
-/** A route with other weights. What else `given` leaves out stays; `[]`, `''`, `others` and true are the defaults. */
+/**
+ * A route with other weights. What else `given` leaves out stays; `[]`, `''`, `others`, true and a mirror to `''` are
+ * the defaults.
+ */
 export function mergeRoute(now: Route, given: Route): Route {
   const { weights, rules = now.rules, experiment = now.experiment, fallback = now.fallback } = given;
-  const { callersChoose = now.callersChoose } = given;
+  const { callersChoose = now.callersChoose, mirror = now.mirror } = given;
   return {
     weights,
     ...(rules === undefined || rules.length === 0 ? {} : { rules }),
     ...(experiment === undefined || experiment === '' ? {} : { experiment }),
     ...(fallback === undefined || fallback === '' || fallback === 'others' ? {} : { fallback }),
     ...(callersChoose === false ? { callersChoose } : {}),
+    ...(mirror === undefined || mirror.to === '' ? {} : { mirror }),
   };
 }
 
 /** Whether a route says nothing. */
-export function isNoRoute({ weights, rules = [], experiment, fallback, callersChoose = true }: Route): boolean {
+export function isNoRoute({ weights, rules = [], experiment, fallback, callersChoose = true, mirror }: Route): boolean {
   const hasWeight = Object.values(weights).some((weight) => weight > 0);
-  return !hasWeight && rules.length === 0 && experiment === undefined && fallback === undefined && callersChoose;
+  const isPlain = rules.length === 0 && experiment === undefined && fallback === undefined && mirror === undefined;
+  return !hasWeight && isPlain && callersChoose;
 }
 
 /** The versions that a route names. */
-export function versionsOfRoute({ weights, rules = [], fallback = '' }: Route): readonly string[] {
-  const named = isFallbackVersion(fallback) ? [fallback] : [];
+export function versionsOfRoute({ weights, rules = [], fallback = '', mirror }: Route): readonly string[] {
+  const named = [
+    ...(isFallbackVersion(fallback) ? [fallback] : []),
+    ...(mirror === undefined || mirror.to === '' ? [] : [mirror.to]),
+  ];
   return [...new Set([...Object.keys(weights), ...rules.map(({ to }) => to), ...named])];
 }
 
@@ -125,4 +138,5 @@ export const ROUTE: z.ZodType<Route> = z.object({
   experiment: z.string().max(100).optional(),
   fallback: z.string().max(100).optional(),
   callersChoose: z.boolean().optional(),
+  mirror: MIRROR.optional(),
 });

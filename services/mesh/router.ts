@@ -31,6 +31,8 @@ import { chooseManager } from './choose-manager.ts';
 import type { DeployedService } from './deployed.ts';
 import type { RouteExplanation } from './explain-route.ts';
 import { failedError } from './no-pool-error.ts';
+import type { MirrorReport } from './mirror-report.ts';
+import { Mirrors } from './mirrors.ts';
 import type { Offer } from './offer.ts';
 import type { Routes } from './route.ts';
 import { RoutingTable } from './routing-table.ts';
@@ -52,6 +54,9 @@ export class Router implements Directory {
   readonly #table: RoutingTable;
   readonly #ruleCounts: RuleCounts = new RuleCounts();
   readonly #quotas: CallQuotas | undefined;
+  readonly #mirrors: Mirrors;
+  /** Gets the calls that were answered; undefined while no route has a mirror. */
+  activeMirrors: Mirrors | undefined = undefined;
   /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
 
@@ -60,6 +65,7 @@ export class Router implements Directory {
     this.#quotas = quotas;
     this.#access = new AccessFilter(onDenied);
     this.#table = new RoutingTable(this.#access, random);
+    this.#mirrors = new Mirrors({ clock, offersOf: (query) => this.#table.offersOf(query) });
     this.#budget = new RetryBudget(clock);
     this.#waiting = new WaitingCallsByKey({ clock, deadlines: new DeadlineWheel(clock), max: WAITING_MAX });
   }
@@ -76,6 +82,8 @@ export class Router implements Directory {
 
   setRoutes(routes: Routes): void {
     this.#table.setRoutes(routes);
+    this.#mirrors.setRoutes(routes);
+    this.activeMirrors = this.#mirrors.isActive ? this.#mirrors : undefined;
     this.#waiting.resume();
   }
 
@@ -148,6 +156,11 @@ export class Router implements Directory {
   /** Calls that rules of routes have led. */
   ruleCounts(): readonly RuleCount[] {
     return this.#ruleCounts.read();
+  }
+
+  /** What the mirrors of routes have found in this process. @param service '' for all */
+  mirrorReport(service: string = ''): MirrorReport {
+    return this.#mirrors.report(service);
   }
 
   /** Picks a pool and a manager for the next try of a call and sends it, or lets it wait for a reachable manager. */
@@ -340,6 +353,7 @@ class RoutedCall implements CallSink {
   reply(reply: Reply): void {
     this.share?.end(reply.body.length);
     this.#sink.reply(this.rule === '' ? reply : { ...reply, context: { ...reply.context, rule: this.rule } });
+    this.#router.activeMirrors?.replied(this.next, this.offer as Offer, reply);
   }
 
   /** Fails the call for good. */

@@ -106,6 +106,13 @@ export class RoutingTable {
     return chosen;
   }
 
+  /** The offers for the copy of a call to an exact version; none if its caller may not call it. */
+  offersOf(query: PoolQuery): readonly Offer[] {
+    const entry = this.#services.get(query.service);
+    const offers = entry === undefined ? [] : matchPools(entry, query);
+    return offers.filter((offer) => this.#access.mayCall(query.identity ?? ANONYMOUS, offer, query.method));
+  }
+
   /** The matching offers that the caller may call; empty if there are only others. @throws KatamariError `no_pool` */
   #match(entry: ServiceEntry, query: PoolQuery, identity: CallerIdentity): readonly Offer[] {
     const isPlain = query.roles.length === 0 && query.tags.length === 0 && hasNoDetails(query);

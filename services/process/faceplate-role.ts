@@ -28,6 +28,7 @@ import { accessActionsOf } from './access.ts';
 import { openAdminTokens } from './admin-token.ts';
 import type { ManagerRole } from './manager-role.ts';
 import { withMeshService } from './mesh-service.ts';
+import { gatherMirrors } from './mirror-gatherer.ts';
 import type { ProcessBase } from './process-base.ts';
 import { restartResource, restartService } from './rolling-restart.ts';
 import { StatusGatherer } from './status-gatherer.ts';
@@ -82,6 +83,7 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       setTimeoutMs: (timeoutMs) => shared.setTimeoutMs(timeoutMs),
       routes: () => shared.routes,
       explainRoute: (call) => base.router.explain(call),
+      mirrors: (service) => gatherMirrors(base, service),
       setRoute: (service, route) => shared.setRoute(service, route),
       versionsOf: (name) => [
         ...base.router.pools().flatMap(({ details }) => (details.service === name ? [details.version] : [])),

@@ -1,9 +1,31 @@
-// The metrics of routes. A mesh without rules has none of them.
+// The metrics of routes. A mesh without rules and mirrors has none of them.
 
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import type { Router } from '../mesh/mod.ts';
 
 export function routeFamilies(router: Router): readonly MetricFamily[] {
+  return [...ruleFamilies(router), ...mirrorFamilies(router)];
+}
+
+function mirrorFamilies(router: Router): readonly MetricFamily[] {
+  const { counts } = router.mirrorReport();
+  if (counts.length === 0) return [];
+  return [
+    {
+      name: 'katamari_mirror_calls_total',
+      type: 'counter',
+      help: 'Calls that the mirror of a route takes, by version that gets the copies, and by the comparison of the answers.',
+      samples: counts.flatMap(({ serviceName, version, method, ...results }) =>
+        Object.entries(results).map(([result, value]) => ({
+          labels: { service: serviceName, version, method, result },
+          value,
+        })),
+      ),
+    },
+  ];
+}
+
+function ruleFamilies(router: Router): readonly MetricFamily[] {
   const counts = router.ruleCounts();
   if (counts.length === 0) return [];
   return [

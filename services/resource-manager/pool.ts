@@ -10,13 +10,16 @@ import { KatamariError, NO_COPY_UP, type Clock } from '../../core/mod.ts';
 import {
   callerKeyOf,
   CallStats,
+  isMirrorCopy,
   type Call,
   type CallResult,
   type CallSink,
   type PoolDetails,
+  type Reply,
   type Send,
 } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
+import { CopyPlaces } from './copy-places.ts';
 import { FairQueue } from './fair-queue.ts';
 import { ESTIMATE_CALLS_MIN, LatencySamples } from './latency-samples.ts';
 import { Lease } from './lease.ts';
@@ -52,6 +55,8 @@ export class ResourcePool {
   readonly #queue: FairQueue<Lease>;
   /** Service times of recent calls by method; they show which waiting calls have too little time left. */
   readonly #samples = new Map<string, LatencySamples>();
+  /** Places that copies of calls may take; undefined before the first copy. */
+  #copyPlaces: CopyPlaces | undefined;
   /** Smoothed service time in ms, for the estimate of a wait. */
   #serviceMs = 0;
   #served = 0;
@@ -122,11 +127,15 @@ export class ResourcePool {
   readonly send = (call: Call, caller: CallSink): void => {
     this.stats.accept();
     const { watch } = this.options;
-    const sink = watch === undefined ? caller : watch(call, caller);
     const nowMs = this.options.clock.nowMs();
-    const isQuick = this.isQuick(call.method);
-    const isFirst = this.#queue.length === 0;
+    // A copy is never sent ahead of calls that come later.
+    const isCopy = isMirrorCopy(call);
+    const isQuick = !isCopy && this.isQuick(call.method);
+    const isFirst = this.#queue.length === 0 && (!isCopy || this.#mayTakeCopy(nowMs));
     const resource = isFirst ? (this.#firstFree() ?? (isQuick ? this.#leastAhead() : undefined)) : undefined;
+    if (!isCopy) this.#copyPlaces?.accepted(this.stats.inFlight, nowMs);
+    const own = isCopy ? new CopySink(this.#placesOfCopies(nowMs), caller) : caller;
+    const sink = watch === undefined ? own : watch(call, own);
     const refusal =
       this.#whyNotAccept(call, nowMs) ?? (resource === undefined ? this.#whyNotQueue(call, nowMs) : undefined);
     if (refusal !== undefined) {
@@ -161,8 +170,8 @@ export class ResourcePool {
 
   /** Puts a lease that did not run back at its old position, near the head of the queue. */
   requeue(lease: Lease): void {
-    if (this.#closedWith !== undefined) {
-      lease.refuse(this.#closedWith);
+    if (this.#closedWith !== undefined || isMirrorCopy(lease.call)) {
+      lease.refuse(this.#closedWith ?? this.#busyError(RETRY_AFTER_STEP_MS));
       return;
     }
     this.#queue.putBack(lease);
@@ -232,6 +241,17 @@ export class ResourcePool {
         : `Waited ${Math.round(waitedMs)} ms in the queue of ${id}: ${alive}`;
     if (this.#resources.size === 0 && waitedMs > 0 && !mayHaveRun) return new KatamariError('timeout', why, NO_COPY_UP);
     return new KatamariError('timeout', why, { stage: 'queue', ...(mayHaveRun ? {} : { notRun: true }) });
+  }
+
+  /** Whether a copy may take a free place. */
+  #mayTakeCopy(nowMs: number): boolean {
+    let places = 0;
+    for (const { concurrency, inFlight } of this.#free) places += concurrency - inFlight;
+    return this.#placesOfCopies(nowMs).mayTake(places, this.stats.inFlight - 1, nowMs);
+  }
+
+  #placesOfCopies(nowMs: number): CopyPlaces {
+    return (this.#copyPlaces ??= new CopyPlaces(this.stats.inFlight - 1, nowMs));
   }
 
   #firstFree(): Resource | undefined {
@@ -324,6 +344,28 @@ export class ResourcePool {
     if (this.#lastBusy?.facts.retryAfterMs === retryAfterMs) return this.#lastBusy;
     const why = `${this.options.id} has no free resource and the call asked not to wait`;
     return (this.#lastBusy = new KatamariError('overloaded', why, { retryAfterMs, notRun: true }));
+  }
+}
+
+/** Counts a copy that the pool has. */
+class CopySink implements CallSink {
+  readonly #places: CopyPlaces;
+  readonly #sink: CallSink;
+
+  constructor(places: CopyPlaces, sink: CallSink) {
+    this.#places = places;
+    this.#sink = sink;
+    places.began();
+  }
+
+  reply(reply: Reply): void {
+    this.#places.ended();
+    this.#sink.reply(reply);
+  }
+
+  fail(error: KatamariError): void {
+    this.#places.ended();
+    this.#sink.fail(error);
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, readRouteFile, type ExitCode } from '../../config/mod.ts';
-import type { Route, RouteExplanation, RouteRule } from '../../mesh/mod.ts';
+import type { Route, RouteExplanation, RouteMirror, RouteRule } from '../../mesh/mod.ts';
 import type { AdminClient, ServiceRoute } from '../kit/admin-client.ts';
 import { IndexClient } from '../kit/index-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
@@ -18,6 +18,8 @@ export interface RouteOptions extends ClientOptions {
   readonly reset?: boolean | undefined;
   /** File with the whole route, as in katamari.yaml; `-` for standard input. */
   readonly file?: string | undefined;
+  /** Copy calls to a version: `2.0.0=10` for 10 % of them; `off` for none. */
+  readonly mirror?: string | undefined;
   /** Print the route as such a file. */
   readonly yaml?: boolean | undefined;
   /** Say what the route does with the call that the options below describe. */
@@ -55,7 +57,10 @@ export async function runRoute(
   if (options.explain === true) return await explain(context, service, shares, options);
   const given = await givenRoute(context, service, shares, options);
   const client = connect(context, options);
-  if (given !== undefined) await client.setRoute(service, given, options.force === true);
+  if (options.mirror !== undefined) {
+    const { weights = {} } = given ?? (await client.routes()).find((one) => one.serviceName === service) ?? {};
+    await client.setRoute(service, { weights, mirror: readMirror(options.mirror) }, options.force === true);
+  } else if (given !== undefined) await client.setRoute(service, given, options.force === true);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
   if (options.yaml === true) {
@@ -114,13 +119,14 @@ async function givenRoute(
   context: CliContext,
   service: string,
   shares: readonly string[],
-  { reset, file }: RouteOptions,
+  { reset, file, mirror }: RouteOptions,
 ): Promise<Route | undefined> {
   const given = [
     shares.length > 0 ? ['shares'] : [],
     reset === true ? ['--reset'] : [],
     file === undefined ? [] : ['--file'],
   ];
+  if (mirror !== undefined && shares.length === 0) given.push(['--mirror']);
   const [one, other] = given.flat();
   if (other !== undefined) throw new ExitError(EXIT.usage, `Found both ${one} and ${other}, expected one of them`);
   if (shares.length > 0) return { weights: readShares(shares) };
@@ -128,7 +134,14 @@ async function givenRoute(
   if (file === undefined) return undefined;
   const text = file === '-' ? await context.readInput() : readText(path.resolve(context.cwd, file), file);
   // What the file leaves out goes.
-  return { rules: [], experiment: '', fallback: 'others', callersChoose: true, ...readRouteFile(text, file, service) };
+  return {
+    rules: [],
+    experiment: '',
+    fallback: 'others',
+    callersChoose: true,
+    mirror: { to: '' },
+    ...readRouteFile(text, file, service),
+  };
 }
 
 /** The versions of an index. Its processes are the managers that serve its shards. */
@@ -204,7 +217,7 @@ function formatRoute(
 
 /** What a route has beside its weights. */
 function ruleLines(terminal: Terminal, route: ServiceRoute | undefined): string[] {
-  const { rules = [], experiment, fallback, callersChoose = true } = route ?? {};
+  const { rules = [], experiment, fallback, callersChoose = true, mirror } = route ?? {};
   const more = [
     ...(experiment === undefined ? [] : [`Sticky keys are spread by the name ${printable(experiment)}.`]),
     ...(fallback === 'fail' ? ['A call whose version has nobody alive fails at once.'] : []),
@@ -212,6 +225,7 @@ function ruleLines(terminal: Terminal, route: ServiceRoute | undefined): string[
       ? []
       : [`A call whose version has nobody alive goes to ${printable(fallback)}.`]),
     ...(callersChoose ? [] : ['Callers may not ask for a version.']),
+    ...(mirror === undefined ? [] : [mirrorLine(mirror)]),
   ];
   const table = rules.length === 0 ? [] : ['', ...formatTable(terminal, RULE_COLUMNS, rules)];
   return more.length === 0 ? table : [...table, '', ...more];
@@ -227,6 +241,23 @@ function conditionsOf({ callers, roles, tags, methods, keys, headers = {}, share
     value === '*' ? `header ${name}` : `header ${name}: ${value}`,
   );
   return printable([...conditions, ...values, ...(share === undefined ? [] : [`${share} % of the keys`])].join(', '));
+}
+
+function mirrorLine({ to, share = 100, methods }: RouteMirror): string {
+  const of = methods === undefined ? 'readonly and idempotent methods' : methods.join(', ');
+  return printable(`Copies of ${share} % of the calls of ${of} go to ${to}; \`katamari diff\` compares the answers.`);
+}
+
+/** Parses `2.0.0`, `2.0.0=10` and `off`. */
+function readMirror(word: string): RouteMirror {
+  if (word === 'off') return { to: '' };
+  const [, to, share] = /^(\d[\w.+-]*?)(?:=(\d{1,3}(?:\.\d{1,6})?))?$/.exec(word) ?? [];
+  if (to === undefined || Number(share ?? 0) > 100)
+    throw new ExitError(
+      EXIT.usage,
+      `--mirror: found ${JSON.stringify(word)}, expected version=percentage, such as 2.0.0=10, or off`,
+    );
+  return { to, ...(share === undefined ? {} : { share: Number(share) }) };
 }
 
 /** Parses `1.0.0=90 2.0.0=10`. */

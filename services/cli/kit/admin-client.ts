@@ -8,7 +8,7 @@ import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';
 import type { DeployOutcome } from '../../master/mod.ts';
-import type { Deployment, KnownToken, Route, RouteExplanation } from '../../mesh/mod.ts';
+import type { Deployment, KnownToken, MirrorReport, Route, RouteExplanation } from '../../mesh/mod.ts';
 import { printable } from './terminal.ts';
 import { readFileSync } from 'node:fs';
 
@@ -186,6 +186,11 @@ export class AdminClient {
   /** Says what the route of a service does with a call, and why. */
   explainRoute(imagined: CallSketch): Promise<RouteExplanation> {
     return this.#admin('explainRoute', { imagined }) as Promise<RouteExplanation>;
+  }
+
+  /** What the mirror of a service has found. */
+  mirrors(serviceName: string): Promise<MirrorReport> {
+    return this.#admin('getMirrors', { serviceName }) as Promise<MirrorReport>;
   }
 
   routes(): Promise<ServiceRoute[]> {

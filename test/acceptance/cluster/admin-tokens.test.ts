@@ -83,6 +83,7 @@ const METHODS: readonly (readonly [scope: string, method: string, params: Record
   ['read', 'getRoutes', {}],
   ['read', 'explainRoute', { imagined: { ...NO_CALL, serviceName: 'None' } }],
   ['read', 'getTokens', {}],
+  ['operate', 'getMirrors', { serviceName: 'None' }],
   ['operate', 'restart', { serviceName: 'None', version: '', resource: '' }],
   ['operate', 'scale', { serviceName: 'None', version: '1.0.0', count: 1 }],
   ['operate', 'drain', { manager: 'none' }],

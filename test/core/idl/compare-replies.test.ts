@@ -9,7 +9,7 @@ import {
   parseIdl,
   shortArguments,
   type CompareOptions,
-  type Comparison,
+  type ReplyComparison,
   type MethodReply,
 } from '../../../core/idl/mod.ts';
 import { writeApplicationException, type Interface, type Method } from '../../../core/thrift/mod.ts';
@@ -39,13 +39,13 @@ function replyOf(method: Method, success: unknown): MethodReply {
   return { method, isException: false, body: encodeStruct(method.result, { success }) };
 }
 
-function compare(type: string, one: unknown, other: unknown, options?: CompareOptions): Comparison {
+function compare(type: string, one: unknown, other: unknown, options?: CompareOptions): ReplyComparison {
   const method = methodOf(type);
   return compareReplies(replyOf(method, one), replyOf(method, other), options);
 }
 
 /** `path at one other` of each difference. */
-function differences(found: Comparison): readonly string[] {
+function differences(found: ReplyComparison): readonly string[] {
   if (found.kind === 'skipped') throw new Error(found.why);
   if (found.kind === 'equal') return [];
   return found.differences.map(({ path, at, one, other }) => `${path} ${at} ${one || 'nothing'} ${other || 'nothing'}`);

@@ -490,6 +490,16 @@ describe('Configuration errors', () => {
       'katamari.yaml:3: routes.A.fallback: found "never", expected "others", "fail" or a version in quotes',
     ],
     [
+      'a mirror that forces all methods',
+      'routes:\n  A:\n    mirror: { to: "2.0.0", force: true }',
+      'katamari.yaml:3: routes.A.mirror.force: found force without methods, expected the methods to force',
+    ],
+    [
+      'a mirror to no version',
+      'routes:\n  A:\n    mirror: { to: "two" }',
+      'katamari.yaml:3: routes.A.mirror.to: found "two", expected a version in quotes such as "1.0.0"',
+    ],
+    [
       'a version key that reads as a number',
       'routes:\n  A:\n    weights: { 1.0: 1 }',
       'katamari.yaml:3: found the key 1.0, which reads as the number 1; write "1.0"',

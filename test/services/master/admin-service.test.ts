@@ -187,6 +187,32 @@ describe('The admin service', () => {
     expect(await routes()).toEqual([]);
   });
 
+  test('sets, keeps and removes the mirror of a route, and says what is wrong', async () => {
+    const route = (change: object): Promise<unknown> =>
+      ask('setRoute', { route: { serviceName: 'Work', weights: { '1.0.0': 1 }, ...change } });
+    const mirror = { to: '1.0.0', share: 2.5, methods: ['say'], force: true, ignore: ['a[].b'], tolerance: 0.5 };
+    expect(await route({ mirror })).toBe(null);
+    expect(await route({})).toBe(null);
+    expect(await ask('getRoutes')).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 1 }, mirror }]);
+    expect(await route({ mirror: { to: '7.0.0' } })).toContain('refused: 7.0.0 is no version of the service Work');
+    expect(await route({ mirror: { to: '1.0.0', force: true } })).toBe(
+      'refused: mirror.force of the route of Work: found force without methods, expected the methods to force',
+    );
+    expect(await route({ mirror: { to: '1.0.0', share: 101 } })).toContain(
+      'refused: mirror.share of the route of Work:',
+    );
+    expect(await ask('getMirrors', { serviceName: '' })).toEqual({
+      counts: [],
+      paths: [],
+      differences: [],
+      missing: [],
+    });
+    expect(await route({ mirror: { to: '' } })).toBe(null);
+    expect(await ask('getRoutes')).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 1 } }]);
+    expect(await route({ weights: {} })).toBe(null);
+    expect(await ask('getRoutes')).toEqual([]);
+  });
+
   test('refuses routes with versions that do not exist, unless they are forced', async () => {
     const route = (serviceName: string, weights: object, force?: boolean): Promise<unknown> =>
       ask('setRoute', { route: { serviceName, weights }, ...(force === undefined ? {} : { force }) });

@@ -26,6 +26,7 @@ function start() {
       replicas: () => [],
       verify: () => [],
       verification: () => [],
+      mirrors: () => ({ counts: [], paths: [], differences: [], missing: [] }),
       inspect: () => Promise.reject(new Error('not used')),
       holdings: noAction,
     },

@@ -625,6 +625,60 @@ describe('Calls sent ahead', () => {
   });
 });
 
+describe('Copies of calls', () => {
+  const copy = { doNotQueue: true, headers: { 'katamari-mirror': '1' } };
+
+  test('take any free place of a pool that serves nobody else, and never wait', async () => {
+    const { pool, members, call } = bench({ resources: 2 });
+    const dispatch = dispatchOf(pool.send);
+    const ends = ['a', 'b', 'c'].map((text) => ending(dispatch(call(text, copy))));
+    await turn();
+    expect(ends.map(({ text }) => text)).toEqual(['pending', 'pending', 'overloaded']);
+    expect(pool.queued).toBe(0);
+    for (const { link } of members) link.answer();
+    await turn();
+    expect(ends.map(({ text }) => text)).toEqual(['ok a', 'ok b', 'overloaded']);
+  });
+
+  test('leave as many places free as other calls had at once in the last seconds', async () => {
+    const { pool, members, call, clock } = bench({ resources: 4 });
+    const dispatch = dispatchOf(pool.send);
+    const answerAll = (): void => members.forEach(({ link }) => link.sent.length > 0 && link.answer());
+    // The pool watches its calls from the first copy on.
+    void dispatch(call('first', copy));
+    answerAll();
+    for (const text of ['a', 'b', 'c']) void dispatch(call(text));
+    answerAll();
+    await turn();
+    const copies = async (): Promise<string[]> => {
+      const ends = ['x', 'y', 'z', 'w'].map((text) => ending(dispatch(call(text, copy))));
+      await turn();
+      return ends.map(({ text }) => text);
+    };
+    expect(await copies()).toEqual(['pending', 'overloaded', 'overloaded', 'overloaded']);
+    const live = ['a', 'b', 'c'].map((text) => ending(dispatch(call(text))));
+    expect([pool.queued, pool.free]).toEqual([0, 0]);
+    answerAll();
+    await turn();
+    expect(live.map(({ text }) => text)).toEqual(['ok a', 'ok b', 'ok c']);
+    clock.advance(25_000);
+    expect(await copies()).toEqual(['pending', 'pending', 'pending', 'pending']);
+  });
+
+  test('are not sent ahead of calls that come later', async () => {
+    const made = bench({ ahead: 8 });
+    makeQuick(made);
+    const { pool, members, call } = made;
+    const [{ link }] = members as unknown as [{ link: ManualLink }];
+    const dispatch = dispatchOf(pool.send);
+    void dispatch(call('running', { method: 'tell' }));
+    const refused = ending(dispatch(call('copy', { ...copy, method: 'tell' })));
+    void dispatch(call('next', { method: 'tell' }));
+    await turn();
+    expect([refused.text, link.texts()]).toEqual(['overloaded', ['running', 'next']]);
+  });
+});
+
 /** Serves calls that take no time until the pool considers `tell` and `say` fast. */
 function makeQuick({ pool, members, call }: Pick<ReturnType<typeof bench>, 'pool' | 'members' | 'call'>): void {
   for (let i = 0; i < 80; i++) {

@@ -81,6 +81,29 @@ test('sets a route from a file, shows it, and prints it as the same file', async
   expect((await route(['Work', '--reset'])).stdout).toContain('Work has no route');
 });
 
+test('sets and removes a mirror, and keeps it with new weights', async () => {
+  expect((await route(['Work', '--mirror', '2.0.0=2.5'])).stdout).toContain(
+    'Copies of 2.5 % of the calls of readonly and idempotent methods go to 2.0.0',
+  );
+  expect((await route(['Work', '1.0.0=1'])).stdout).toContain('go to 2.0.0');
+  const both = await route(['Work', '1.0.0=7', '--mirror', '2.0.0']);
+  expect(both.stdout).toContain('1.0.0         7');
+  expect(both.stdout).toContain('Copies of 100 % of the calls');
+  expect((await route(['Work', '--yaml'])).stdout).toContain('    mirror:\n      to: 2.0.0\n');
+  expect((await route(['Work', '--mirror', 'off'])).stdout).not.toContain('Copies');
+  expect((await route(['Work', '--file', '-'], 'routes: { Work: { mirror: { to: "2.0.0" } } }')).stdout).toContain(
+    'Copies of 100 %',
+  );
+  expect((await route(['Work', '--file', '-'], FILE)).stdout).not.toContain('Copies');
+  const wrong = await route(['Work', '--mirror', '2.0.0=101']);
+  expect([wrong.code, wrong.stderr]).toEqual([
+    2,
+    expect.stringContaining('--mirror: found "2.0.0=101", expected version=percentage'),
+  ]);
+  expect((await route(['Work', '--mirror', '2.0.0', '--reset'])).code).toBe(2);
+  expect((await route(['Work', '--reset'])).stdout).toContain('Work has no route');
+});
+
 test('says which version a call would get, and why', async () => {
   await route(['Work', '--file', '-'], FILE.replace('fallback: fail', 'callersChoose: true'));
   const explain = async (...words: readonly string[]): Promise<[number | null, string]> => {
