@@ -95,6 +95,8 @@ export interface KatamariOptions {
   /** Calls that a chassis handles at a time. */
   readonly concurrency?: number;
   readonly runtime?: Runtime;
+  /** How a second version of the chassis fails; no second version without it. */
+  readonly fault?: 'slow' | 'crash' | 'hang';
   /** Additional keys of katamari.yaml. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Flags for the runtime. */
@@ -115,6 +117,7 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
   const ports = { thrift, jsonRpc, stats, link, consul: consulPort };
   const deployments = [
     { service: 'Echo', version: '1.0.0', command: echoChassis(concurrency), count, queue: { max: 4_000 } },
+    ...(options.fault === undefined ? [] : [faultyEcho(options.fault)]),
   ];
   const start = async (role: 'up' | 'manager' | 'faceplate', own: object): Promise<Program> => {
     const file = path.join(folder, `${role}.yaml`);
@@ -160,6 +163,11 @@ export async function chassisAlone(count: number = COPIES): Promise<Target> {
     ports.map((port) => `127.0.0.1:${port}`),
     programs,
   );
+}
+
+function faultyEcho(fault: string): object {
+  const env = { ECHO_VERSION: '2.0.0', ECHO_FAULT: fault };
+  return { service: 'Echo', version: '2.0.0', command: echoChassis(1), count: 2, env };
 }
 
 export function echoChassis(concurrency: number): string[] {

@@ -158,6 +158,7 @@ export const SPECIAL: Readonly<Record<string, (effort: Effort) => Promise<Row | 
   metrics: withAndWithoutMetrics,
   overload: twiceTheLoad,
   frozen: oneFrozen,
+  mirror: mirrorOfFaults,
   searches,
 };
 
@@ -303,6 +304,35 @@ async function oneFrozen(effort: Effort): Promise<Row> {
   const work = 'share of calls answered in time with one of ten chassis frozen, at 70 % load, non-frozen calls';
   const note = `${Math.round(median(rates))} calls/s`;
   return { work, bound: 0.999, ours: inTime, theirs: due, unit: ' calls', ratio, note };
+}
+
+/** A mirror copies all calls to a version that is slow, crashes or hangs. The live calls must not notice. */
+async function mirrorOfFaults(effort: Effort): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const fault of ['slow', 'crash', 'hang'] as const) {
+    const start = (mirror: object): Promise<Target> => {
+      const settings = { timeout: '1s', routes: { Echo: { weights: { '1.0.0': 1 }, ...mirror } } };
+      return contenders.katamari({ front: 'framed', runtime: effort.runtime, fault, settings });
+    };
+    let rate = 0;
+    const failed = { ours: 0, theirs: 0 };
+    const p99At = async (target: Target, whose: keyof typeof failed): Promise<number> => {
+      const { due, right, late, p99Us } = await drive(target, openLoop(effort, rate));
+      failed[whose] += due - right - late;
+      return p99Us;
+    };
+    const pair = await sideBySide(effort, await start({ mirror: { to: '2.0.0' } }), await start({}), {
+      ours: async (mesh) => {
+        rate = 0.8 * (await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S })).perSecond;
+        return await p99At(mesh, 'ours');
+      },
+      theirs: (mesh) => p99At(mesh, 'theirs'),
+    });
+    const note = `${Math.round(rate)} calls/s, ${failed.ours} failed / ${failed.theirs} without a mirror`;
+    const work = `p99 at 80 % load with all calls mirrored to a version that is to ${fault} / without a mirror`;
+    rows.push({ work, bound: 1.05, isAtMost: true, ...pair, unit: ' us', note });
+  }
+  return rows;
 }
 
 /** Measures an idle mesh in one process, after it was idle for `seconds` already. */

@@ -60,7 +60,7 @@ export type ReplyComparison =
   /** Too large to be compared. */
   | { readonly kind: 'skipped'; readonly why: string };
 
-export const TOLERANCE = 1e-9;
+const TOLERANCE = 1e-9;
 
 export function compareReplies(one: MethodReply, other: MethodReply, options: CompareOptions = {}): ReplyComparison {
   const { bytesMax = BYTES_MAX } = options;

@@ -5,7 +5,6 @@ export { decodeStruct, encodeStruct, valueOfResult } from './codec.ts';
 export { type Change, changesBetween, type Compatibility } from './compatibility.ts';
 export {
   compareReplies,
-  TOLERANCE,
   type CompareOptions,
   type ReplyComparison,
   type MethodReply,

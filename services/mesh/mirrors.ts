@@ -2,7 +2,7 @@
 // copied once its caller has the answer, so the copy delays nobody, and a call that failed is not copied.
 //
 // A copy is sent only to a manager that reports a free place, with `doNotQueue`, and is never tried again. Copies under
-// way are bounded in number and bytes, and the time that comparisons take is a small part of that of the event loop.
+// way are bounded in number and bytes, and they take a small part of the time of the event loop, comparisons included.
 // What is above a bound is counted as skipped. A version that answers no copy gets none for a growing while.
 
 import { compareReplies, shortArguments } from '../../core/idl/mod.ts';
@@ -28,8 +28,8 @@ export class Mirrors {
   /** Copies under way, and the bytes that they hold. */
   #copies = 0;
   #bytes = 0;
-  /** Time in ms that comparisons may take now, as of `#budgetAtMs`. */
-  #budgetMs: number = COMPARE_BURST_MS;
+  /** Time in ms that copies and comparisons may take now, as of `#budgetAtMs`. */
+  #budgetMs: number = BURST_MS;
   #budgetAtMs: number;
 
   constructor(options: MirrorsOptions) {
@@ -72,13 +72,14 @@ export class Mirrors {
       this.#bytes + bytes > BYTES_MAX ||
       bytes > CALL_BYTES_MAX ||
       mirror.isPaused(this.#options.clock.nowMs()) ||
-      !this.#mayCompare();
+      !this.#hasTime();
     if (isRefused) {
       mirror.countOf(method.name).skipped++;
       return;
     }
     this.#copies++;
     this.#bytes += bytes;
+    this.#budgetMs -= COPY_COST_MS;
     // They are parts of buffers that hold other messages too.
     const copied = { ...call, args: Buffer.from(call.args) };
     const answer = { ...reply, body: Buffer.from(reply.body) };
@@ -159,11 +160,11 @@ export class Mirrors {
     mirror.countOf(method.name)[result]++;
   }
 
-  /** Whether comparisons have taken no more than their part of the time. */
-  #mayCompare(): boolean {
+  /** Whether copies and comparisons have taken no more than their part of the time. */
+  #hasTime(): boolean {
     const nowMs = this.#options.clock.nowMs();
-    const gained = (nowMs - this.#budgetAtMs) * COMPARE_PART;
-    this.#budgetMs = Math.min(COMPARE_BURST_MS, this.#budgetMs + gained);
+    const gained = (nowMs - this.#budgetAtMs) * PART_OF_TIME;
+    this.#budgetMs = Math.min(BURST_MS, this.#budgetMs + gained);
     this.#budgetAtMs = nowMs;
     return this.#budgetMs > 0;
   }
@@ -291,9 +292,11 @@ const COPY_MS_MAX = 5_000;
 const DIFFERENCES_MAX = 100;
 const PATHS_MAX = 1_000;
 const ARGUMENT_CHARS = 1_000;
-/** Part of the time of the event loop that comparisons may take, and how much of it at once. */
-const COMPARE_PART = 0.05;
-const COMPARE_BURST_MS = 20;
+/** Part of the time of the event loop that copies and comparisons may take, and how much of it at once. */
+const PART_OF_TIME = 0.05;
+const BURST_MS = 10;
+/** Time that sending a copy and receiving its answer takes, rather more than less. */
+const COPY_COST_MS = 0.05;
 const FAILURES_MAX = 5;
 const PAUSE_MS = 1_000;
 const PAUSE_MS_MAX = 30_000;

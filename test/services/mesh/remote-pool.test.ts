@@ -88,6 +88,15 @@ describe('RemotePool.free', () => {
     expect(pool.free).toBe(1);
   });
 
+  test('does not change when the manager refuses the copy of a call', () => {
+    const { manager, pool } = start();
+    const copy = { ...callOf(true), headers: { 'katamari-mirror': '1' } };
+    pool.send(copy, { reply: () => undefined, fail: () => undefined });
+    expect(pool.free).toBe(1);
+    manager.refuse();
+    expect(pool.free).toBe(2);
+  });
+
   test('is not in doubt because of calls that may queue', () => {
     const { manager, pool, send } = start(1);
     send(true);
