@@ -73,7 +73,8 @@ export class Mirrors {
       bytes > CALL_BYTES_MAX ||
       mirror.isPaused(this.#options.clock.nowMs()) ||
       !this.#hasTime();
-    if (isRefused) {
+    const offer = isRefused ? undefined : this.#freeOffer(call, mirror);
+    if (offer === undefined) {
       mirror.countOf(method.name).skipped++;
       return;
     }
@@ -85,16 +86,24 @@ export class Mirrors {
     const answer = { ...reply, body: Buffer.from(reply.body) };
     const copy = new MirrorCopy(this, mirror, copied, method, version, answer);
     // Other calls of this turn of the event loop come first.
-    setImmediate(() => this.#send(copy));
+    setImmediate(() => this.#send(copy, offer));
   }
 
-  #send(copy: MirrorCopy): void {
-    const { clock, offersOf } = this.#options;
-    const { call, mirror } = copy;
-    const offers = offersOf({ ...call, version: mirror.route.to });
+  /** An offer of the version that gets the copies, with a free place. */
+  #freeOffer(call: Call, mirror: ServiceMirror): Offer | undefined {
+    const offers = this.#options.offersOf({ ...call, version: mirror.route.to });
     const offer = chooseManager(offers, undefined, undefined);
-    const method = offer?.interface.methods.get(call.method);
-    if (offer === undefined || method === undefined || offer.free <= 0) {
+    if (offer !== undefined && offer.free > 0) return offer;
+    // The search costs more than routing the call, so not every call looks for a place.
+    mirror.pause(this.#options.clock.nowMs(), FULL_MS);
+    return undefined;
+  }
+
+  #send(copy: MirrorCopy, offer: Offer): void {
+    const { clock } = this.#options;
+    const { call } = copy;
+    const method = offer.interface.methods.get(call.method);
+    if (method === undefined || offer.free <= 0) {
       this.#end(copy, 'skipped');
       return;
     }
@@ -213,6 +222,10 @@ class ServiceMirror {
     return true;
   }
 
+  pause(nowMs: number, ms: number): void {
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, nowMs + ms);
+  }
+
   isPaused(nowMs: number): boolean {
     return nowMs < this.#pausedUntilMs;
   }
@@ -224,8 +237,8 @@ class ServiceMirror {
   /** Several failures in a row stop the copies for a while, since each may cost a copy of the version its life. */
   failed(nowMs: number): void {
     this.#failures++;
-    if (this.#failures < FAILURES_MAX || this.isPaused(nowMs)) return;
-    this.#pausedUntilMs = nowMs + Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** (this.#failures - FAILURES_MAX));
+    if (this.#failures < FAILURES_MAX || this.#pausedUntilMs - nowMs > FULL_MS) return;
+    this.pause(nowMs, Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** (this.#failures - FAILURES_MAX)));
   }
 
   countOf(method: string): MirrorCount {
@@ -297,6 +310,8 @@ const PART_OF_TIME = 0.05;
 const BURST_MS = 10;
 /** Time that sending a copy and receiving its answer takes, rather more than less. */
 const COPY_COST_MS = 0.05;
+/** Time after which calls look for a free place again. */
+const FULL_MS = 1;
 const FAILURES_MAX = 5;
 const PAUSE_MS = 1_000;
 const PAUSE_MS_MAX = 30_000;
