@@ -20,6 +20,8 @@ export interface ThriftRoute {
   readonly experiment?: string | undefined;
   readonly fallback?: string | undefined;
   readonly callersChoose?: boolean | undefined;
+  /** The change that it is made from. */
+  readonly index?: number | undefined;
 }
 
 type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
