@@ -22,6 +22,8 @@ export interface ThriftRoute {
   readonly fallback?: string | undefined;
   readonly callersChoose?: boolean | undefined;
   readonly mirror?: RouteMirror | undefined;
+  /** The change that it is made from. */
+  readonly index?: number | undefined;
 }
 
 type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
