@@ -17,7 +17,7 @@ export function formatHistory(terminal: Terminal, service: string, changes: read
 /** The weights of a route, and what else it has: `1.0.0=90 2.0.0=10, 2 rules`. */
 function summaryOf(route: Route | undefined): string {
   if (route === undefined) return 'as configured';
-  const { weights, rules = [], experiment, fallback, callersChoose = true } = route;
+  const { weights, rules = [], experiment, fallback, callersChoose = true, mirror } = route;
   const shares = Object.entries(weights).map(([version, weight]) => `${version}=${weight}`);
   const parts = [
     shares.length === 0 ? 'no weights' : shares.join(' '),
@@ -25,6 +25,7 @@ function summaryOf(route: Route | undefined): string {
     ...(experiment === undefined ? [] : [`experiment ${experiment}`]),
     ...(fallback === undefined ? [] : [`fallback ${fallback}`]),
     ...(callersChoose ? [] : ['callers do not choose']),
+    ...(mirror === undefined ? [] : [`mirror ${mirror.to}`]),
   ];
   return printable(parts.join(', '));
 }

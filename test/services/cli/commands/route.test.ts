@@ -92,6 +92,7 @@ test('sets and removes a mirror, and keeps it with new weights', async () => {
   expect(both.stdout).toContain('1.0.0         7');
   expect(both.stdout).toContain('Copies of 100 % of the calls');
   expect((await route(['Work', '--yaml'])).stdout).toContain('    mirror:\n      to: 2.0.0\n');
+  expect((await route(['Work', '--history'])).stdout).toContain('1.0.0=7, mirror 2.0.0\n');
   expect((await route(['Work', '--mirror', 'off'])).stdout).not.toContain('Copies');
   expect((await route(['Work', '--file', '-'], 'routes: { Work: { mirror: { to: "2.0.0" } } }')).stdout).toContain(
     'Copies of 100 %',
