@@ -294,6 +294,8 @@ struct Route {
   5: optional string fallback
   /** Whether callers may ask for a version; true by default. */
   6: optional bool callersChoose
+  /** The argument that is the sticky key of calls that bring none, as `args.user.id`; '' for none. */
+  8: optional string sticky
 }
 
 struct Settings {

@@ -283,6 +283,7 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('<service>', 'name of the service')
     .argument('[shares...]', 'version=weight for each version that gets calls')
     .option('--file <file>', 'set the whole route from a file with rules, as in katamari.yaml; - for standard input')
+    .option('--sticky <argument>', 'find sticky keys in an argument, such as args.user.id; "" for headers only')
     .option('--reset', 'restore the route of the configuration')
     .option('--force', 'also with versions that do not exist yet, to write a route before its deployment')
     .option('--yaml', 'print the route as a file for --file')
@@ -304,6 +305,7 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search',
         'katamari route Search 1.0.0=90 2.0.0=10',
         'katamari route Search 2.0.0=95 3.0.0=5 --force',
+        'katamari route Search --sticky args.user.id',
         'katamari route Search --yaml > route.yaml',
         'katamari route Search --file route.yaml',
         'katamari route Search --explain --key ada --header x-beta=yes',

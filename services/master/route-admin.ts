@@ -5,6 +5,7 @@ import type { Route, RouteExplanation, Routes } from '../mesh/mod.ts';
 import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
 import {
   checkRoute,
+  checkRouteArgument,
   checkRouteVersions,
   isReset,
   routeOf,
@@ -65,7 +66,11 @@ export function routeMethods(
         const before = routeNow();
         note(before, given);
         checkRoute(serviceName, given);
-        if (!force) checkRouteVersions(serviceName, given, await known(serviceName));
+        if (!force) {
+          const has = await known(serviceName);
+          checkRouteVersions(serviceName, given, has);
+          checkRouteArgument(serviceName, given, has);
+        }
         await setRoute(serviceName, isReset(given) ? undefined : given);
         note(before, routeNow());
       },

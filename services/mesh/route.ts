@@ -1,5 +1,6 @@
 // The route of a service: which version gets which of its calls. Rules come first, then the weights.
 
+import { ARGUMENT_PATH } from '../../core/idl/mod.ts';
 import { z } from 'zod';
 
 export interface Route {
@@ -19,6 +20,8 @@ export interface Route {
   readonly fallback?: string | undefined;
   /** Whether callers may ask for a version; default true. */
   readonly callersChoose?: boolean | undefined;
+  /** The argument that is the sticky key of calls that bring none, as `args.user.id`. */
+  readonly sticky?: string | undefined;
 }
 
 /** All conditions must hold. Of the items of one condition, one is enough. */
@@ -72,20 +75,22 @@ export const FALLBACK = 'fallback';
 /** A route with other weights. What else `given` leaves out stays; `[]`, `''`, `others` and true are the defaults. */
 export function mergeRoute(now: Route, given: Route): Route {
   const { weights, rules = now.rules, experiment = now.experiment, fallback = now.fallback } = given;
-  const { callersChoose = now.callersChoose } = given;
+  const { callersChoose = now.callersChoose, sticky = now.sticky } = given;
   return {
     weights,
     ...(rules === undefined || rules.length === 0 ? {} : { rules }),
     ...(experiment === undefined || experiment === '' ? {} : { experiment }),
     ...(fallback === undefined || fallback === '' || fallback === 'others' ? {} : { fallback }),
     ...(callersChoose === false ? { callersChoose } : {}),
+    ...(sticky === undefined || sticky === '' ? {} : { sticky }),
   };
 }
 
 /** Whether a route says nothing. */
-export function isNoRoute({ weights, rules = [], experiment, fallback, callersChoose = true }: Route): boolean {
+export function isNoRoute({ weights, rules = [], experiment, fallback, callersChoose = true, sticky }: Route): boolean {
   const hasWeight = Object.values(weights).some((weight) => weight > 0);
-  return !hasWeight && rules.length === 0 && experiment === undefined && fallback === undefined && callersChoose;
+  const hasText = experiment !== undefined || fallback !== undefined || sticky !== undefined;
+  return !hasWeight && rules.length === 0 && !hasText && callersChoose;
 }
 
 /** The versions that a route names. */
@@ -125,4 +130,5 @@ export const ROUTE: z.ZodType<Route> = z.object({
   experiment: z.string().max(100).optional(),
   fallback: z.string().max(100).optional(),
   callersChoose: z.boolean().optional(),
+  sticky: z.string().regex(ARGUMENT_PATH).optional(),
 });

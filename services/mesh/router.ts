@@ -29,6 +29,7 @@ import {
 } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { AccessFilter, type AccessPolicy, type CallQuotas, type QuotaShare } from './access-filter.ts';
+import { ArgumentKey } from './argument-key.ts';
 import { chooseManager } from './choose-manager.ts';
 import { chooseByRoute, type ChoiceReason, highestVersion, shareOf } from './choose-version.ts';
 import { awaitedBy, type DeployedService } from './deployed.ts';
@@ -119,11 +120,13 @@ export class Router implements Directory {
   }
 
   choose(query: PoolQuery): ChosenPool {
-    const reason = { rule: '' };
+    const reason: ChoiceReason = { rule: '' };
     const pool = this.#chooseOffers(query, reason, true)[0] as Offer;
-    if (reason.rule === '') return pool;
+    const { rule, encoded } = reason;
+    if (rule === '' && encoded === undefined) return pool;
     const { id, details, interface: iface, free, alive, queued } = pool;
-    return { id, details, interface: iface, free, alive, queued, rule: reason.rule };
+    const chosen = { id, details, interface: iface, free, alive, queued, rule };
+    return encoded?.interface.id === iface.id ? { ...chosen, args: encoded.args } : chosen;
   }
 
   waitForCopy(query: PoolQuery, call: CallWithoutPool): boolean {
@@ -422,13 +425,16 @@ export class Router implements Directory {
       const known = services.get(service);
       if (known !== undefined) known.offers.push(offer);
       else {
+        const route = this.#routeOf(service);
+        const offers = [offer];
         services.set(service, {
           name: service,
-          offers: [offer],
+          offers,
           deployed: deployed.get(service) ?? [],
-          route: this.#routeOf(service),
+          route,
+          argumentKey: ArgumentKey.forRoute(route, offers),
           plainMatches: new Map(),
-          splits: this.#splitsOf(service, this.#routeOf(service)),
+          splits: this.#splitsOf(service, route),
         });
       }
       for (const method of offer.interface.methods.keys()) {
@@ -444,6 +450,7 @@ export class Router implements Directory {
         offers: [],
         deployed: ofService,
         route,
+        argumentKey: undefined,
         plainMatches: new Map(),
         splits: this.#splitsOf(name, route),
       });

@@ -16,6 +16,8 @@ import { stringify } from 'yaml';
 
 export interface RouteOptions extends ClientOptions {
   readonly reset?: boolean | undefined;
+  /** Path of the argument that is the sticky key; '' for none. */
+  readonly sticky?: string | undefined;
   /** File with the whole route, as in katamari.yaml; `-` for standard input. */
   readonly file?: string | undefined;
   /** Print the route as such a file. */
@@ -53,8 +55,8 @@ export async function runRoute(
 ): Promise<ExitCode> {
   const { terminal } = context;
   if (options.explain === true) return await explain(context, service, shares, options);
-  const given = await givenRoute(context, service, shares, options);
   const client = connect(context, options);
+  const given = await givenRoute(context, client, service, shares, options);
   if (given !== undefined) await client.setRoute(service, given, options.force === true);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
@@ -112,23 +114,29 @@ function readHeader(text: string): readonly [string, string] {
 /** The route to set; undefined to show the present one. */
 async function givenRoute(
   context: CliContext,
+  client: AdminClient,
   service: string,
   shares: readonly string[],
-  { reset, file }: RouteOptions,
+  { reset, file, sticky }: RouteOptions,
 ): Promise<Route | undefined> {
   const given = [
-    shares.length > 0 ? ['shares'] : [],
+    shares.length > 0 ? ['shares'] : sticky === undefined ? [] : ['--sticky'],
     reset === true ? ['--reset'] : [],
     file === undefined ? [] : ['--file'],
   ];
   const [one, other] = given.flat();
   if (other !== undefined) throw new ExitError(EXIT.usage, `Found both ${one} and ${other}, expected one of them`);
-  if (shares.length > 0) return { weights: readShares(shares) };
+  if (shares.length > 0) return { weights: readShares(shares), sticky };
+  if (sticky !== undefined) {
+    const now = (await client.routes()).find(({ serviceName }) => serviceName === service);
+    return { weights: now?.weights ?? {}, sticky };
+  }
   if (reset === true) return { weights: {} };
   if (file === undefined) return undefined;
   const text = file === '-' ? await context.readInput() : readText(path.resolve(context.cwd, file), file);
   // What the file leaves out goes.
-  return { rules: [], experiment: '', fallback: 'others', callersChoose: true, ...readRouteFile(text, file, service) };
+  const defaults = { rules: [], experiment: '', fallback: 'others', callersChoose: true, sticky: '' };
+  return { ...defaults, ...readRouteFile(text, file, service) };
 }
 
 /** The versions of an index. Its processes are the managers that serve its shards. */
@@ -204,8 +212,9 @@ function formatRoute(
 
 /** What a route has beside its weights. */
 function ruleLines(terminal: Terminal, route: ServiceRoute | undefined): string[] {
-  const { rules = [], experiment, fallback, callersChoose = true } = route ?? {};
+  const { rules = [], experiment, fallback, callersChoose = true, sticky } = route ?? {};
   const more = [
+    ...(sticky === undefined ? [] : [`The sticky key of a call that brings none is ${printable(sticky)}.`]),
     ...(experiment === undefined ? [] : [`Sticky keys are spread by the name ${printable(experiment)}.`]),
     ...(fallback === 'fail' ? ['A call whose version has nobody alive fails at once.'] : []),
     ...(fallback === undefined || fallback === 'fail'
