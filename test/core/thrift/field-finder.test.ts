@@ -42,8 +42,8 @@ function expectedAt(value: unknown, names: readonly string[], type: Type): strin
   }
   if (found === undefined || found === null) return '';
   if (type.kind === 'binary') return Buffer.from(found as Uint8Array).toString('base64');
-  if (type.kind === 'uuid') return String(found).toLowerCase();
-  return String(found);
+  const text = String(found as string | number | bigint | boolean);
+  return type.kind === 'uuid' ? text.toLowerCase() : text;
 }
 
 const FOUND = new Set<Type['kind']>(['bool', 'i8', 'i16', 'i32', 'i64', 'enum', 'string', 'binary', 'uuid']);
