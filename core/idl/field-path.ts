@@ -32,8 +32,9 @@ export function argumentFinder({ name: method, args }: Method, path: string): Fi
     ids.push(field.id);
     const isLast = at === names.length - 1;
     if (isLast && isFound(type.kind)) return new FieldFinder(ids, type.kind);
-    if (isLast) return { text: `${owner} is ${nameOfType(type)}, expected ${EXPECTED}`, namesFound: at };
-    if (type.kind !== 'struct') return { text: `${owner} is ${nameOfType(type)}, expected a struct`, namesFound: at };
+    if (isLast) return { text: `${owner} is ${nameOfType(type)}, expected ${EXPECTED}`, namesFound: at + 1 };
+    if (type.kind !== 'struct')
+      return { text: `${owner} is ${nameOfType(type)}, expected a struct`, namesFound: at + 1 };
     ({ fields } = type.struct);
   }
   return { text: `${method} has no argument ""`, namesFound: 0 };

@@ -130,5 +130,5 @@ export const ROUTE: z.ZodType<Route> = z.object({
   experiment: z.string().max(100).optional(),
   fallback: z.string().max(100).optional(),
   callersChoose: z.boolean().optional(),
-  sticky: z.string().regex(ARGUMENT_PATH).optional(),
+  sticky: z.string().regex(ARGUMENT_PATH, 'expected the path of an argument such as args.user.id').optional(),
 });
