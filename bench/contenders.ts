@@ -95,6 +95,8 @@ export interface KatamariOptions {
   /** Calls that a chassis handles at a time. */
   readonly concurrency?: number;
   readonly runtime?: Runtime;
+  /** Versions that have one copy each, beside 1.0.0. */
+  readonly others?: readonly string[];
   /** Additional keys of katamari.yaml. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Flags for the runtime. */
@@ -106,16 +108,28 @@ export type Runtime = (typeof RUNTIMES)[number];
 
 /** Katamari with echo chassis. The chassis always run on Node, whatever the runtime of the mesh. */
 export async function katamari(options: KatamariOptions): Promise<Target & { readonly statsUrl: string }> {
-  const { front, processes = 'one', count = COPIES, concurrency = 1, runtime = 'node', settings = {} } = options;
+  const {
+    front,
+    processes = 'one',
+    count = COPIES,
+    concurrency = 1,
+    runtime = 'node',
+    others = [],
+    settings = {},
+  } = options;
   const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-bench-'));
   const [thrift = 0, jsonRpc = 0, stats = 0, link = 0, consulPort = 0, otherStats = 0] = await freePorts(6);
   const programs: Program[] = [];
   const secret = randomBytes(24).toString('hex');
   const consul = processes === 'separate' ? await startRealConsul() : undefined;
   const ports = { thrift, jsonRpc, stats, link, consul: consulPort };
-  const deployments = [
-    { service: 'Echo', version: '1.0.0', command: echoChassis(concurrency), count, queue: { max: 4_000 } },
-  ];
+  const deployments = ['1.0.0', ...others].map((version) => ({
+    service: 'Echo',
+    version,
+    command: [...echoChassis(concurrency), version],
+    count: version === '1.0.0' ? count : 1,
+    queue: { max: 4_000 },
+  }));
   const start = async (role: 'up' | 'manager' | 'faceplate', own: object): Promise<Program> => {
     const file = path.join(folder, `${role}.yaml`);
     // Processes of one mesh prove to each other that they know its secret.
@@ -133,7 +147,7 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
     programs.push(await start('faceplate', {}));
   }
   const url = `http://127.0.0.1:${jsonRpc}/rpc`;
-  await waitUntilAllServe(url, `http://127.0.0.1:${stats}`, count);
+  await waitUntilAllServe(url, `http://127.0.0.1:${stats}`, count + others.length);
   const address = front === 'framed' ? `127.0.0.1:${thrift}` : url;
   return {
     protocol: front,

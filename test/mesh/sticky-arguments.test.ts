@@ -3,7 +3,7 @@
 
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { connect, type MeshClient } from '../../client/mod.ts';
+import { connect } from '../../client/mod.ts';
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import { thriftCaller } from '../kit/mesh/callers.ts';
@@ -16,7 +16,7 @@ const IDS = Array.from({ length: 24 }, (_, n) => 2 ** 35 + 11 * n);
 const HALVES = { '1.0.0': 50, '2.0.0': 50 };
 
 let mesh: TestMesh;
-let client: MeshClient;
+let client: ReturnType<typeof connect>;
 beforeAll(async () => {
   const users = (version: string): DeploymentText => ({
     service: 'Users',
