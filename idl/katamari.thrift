@@ -295,7 +295,7 @@ struct Route {
   /** Whether callers may ask for a version; true by default. */
   6: optional bool callersChoose
   /** The argument that is the sticky key of calls that bring none, as `args.user.id`; '' for none. */
-  8: optional string sticky
+  11: optional string sticky
 }
 
 struct Settings {
