@@ -23,6 +23,8 @@ export interface ThriftRoute {
   readonly fallback?: string | undefined;
   readonly callersChoose?: boolean | undefined;
   readonly sticky?: string | undefined;
+  /** The change that it is made from. */
+  readonly index?: number | undefined;
 }
 
 type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
