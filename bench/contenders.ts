@@ -97,6 +97,8 @@ export interface KatamariOptions {
   readonly runtime?: Runtime;
   /** How a second version of the chassis fails; no second version without it. */
   readonly fault?: 'slow' | 'crash' | 'hang';
+  /** Versions that have one copy each, beside 1.0.0. */
+  readonly others?: readonly string[];
   /** Additional keys of katamari.yaml. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Flags for the runtime. */
@@ -108,17 +110,29 @@ export type Runtime = (typeof RUNTIMES)[number];
 
 /** Katamari with echo chassis. The chassis always run on Node, whatever the runtime of the mesh. */
 export async function katamari(options: KatamariOptions): Promise<Target & { readonly statsUrl: string }> {
-  const { front, processes = 'one', count = COPIES, concurrency = 1, runtime = 'node', settings = {} } = options;
+  const {
+    front,
+    processes = 'one',
+    count = COPIES,
+    concurrency = 1,
+    runtime = 'node',
+    others = [],
+    settings = {},
+  } = options;
   const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-bench-'));
   const [thrift = 0, jsonRpc = 0, stats = 0, link = 0, consulPort = 0, otherStats = 0] = await freePorts(6);
   const programs: Program[] = [];
   const secret = randomBytes(24).toString('hex');
   const consul = processes === 'separate' ? await startRealConsul() : undefined;
   const ports = { thrift, jsonRpc, stats, link, consul: consulPort };
-  const deployments = [
-    { service: 'Echo', version: '1.0.0', command: echoChassis(concurrency), count, queue: { max: 4_000 } },
-    ...(options.fault === undefined ? [] : [faultyEcho(options.fault)]),
-  ];
+  const versions = ['1.0.0', ...others].map((version) => ({
+    service: 'Echo',
+    version,
+    command: [...echoChassis(concurrency), version],
+    count: version === '1.0.0' ? count : 1,
+    queue: { max: 4_000 },
+  }));
+  const deployments = options.fault === undefined ? versions : [...versions, faultyEcho(options.fault)];
   const start = async (role: 'up' | 'manager' | 'faceplate', own: object): Promise<Program> => {
     const file = path.join(folder, `${role}.yaml`);
     // Processes of one mesh prove to each other that they know its secret.
@@ -136,7 +150,7 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
     programs.push(await start('faceplate', {}));
   }
   const url = `http://127.0.0.1:${jsonRpc}/rpc`;
-  await waitUntilAllServe(url, `http://127.0.0.1:${stats}`, count);
+  await waitUntilAllServe(url, `http://127.0.0.1:${stats}`, count + others.length);
   const address = front === 'framed' ? `127.0.0.1:${thrift}` : url;
   return {
     protocol: front,
@@ -166,8 +180,8 @@ export async function chassisAlone(count: number = COPIES): Promise<Target> {
 }
 
 function faultyEcho(fault: string): object {
-  const env = { ECHO_VERSION: '2.0.0', ECHO_FAULT: fault };
-  return { service: 'Echo', version: '2.0.0', command: echoChassis(1), count: 2, env };
+  const command = [...echoChassis(1), '2.0.0'];
+  return { service: 'Echo', version: '2.0.0', command, count: 2, env: { ECHO_FAULT: fault } };
 }
 
 export function echoChassis(concurrency: number): string[] {

@@ -1,9 +1,9 @@
-// The chassis of the bench. It returns its argument. `echo-chassis.ts IDL-FILE [CONCURRENCY]`. ECHO_FAULT makes its
-// calls fail: slow, crash or hang.
+// The chassis of the bench. It returns its argument. `echo-chassis.ts IDL-FILE [CONCURRENCY [VERSION]]`.
+// ECHO_FAULT makes its calls fail: slow, crash or hang.
 
 import { chassis } from '../chassis-sdk/typescript/mod.ts';
 
-const { ECHO_VERSION: version = '1.0.0', ECHO_FAULT: fault = '' } = process.env;
+const { ECHO_FAULT: fault = '' } = process.env;
 const faults: Readonly<Record<string, () => Promise<unknown>>> = {
   slow: () => new Promise((resolve) => setTimeout(resolve, 100)),
   crash: () => process.exit(3),
@@ -11,7 +11,7 @@ const faults: Readonly<Record<string, () => Promise<unknown>>> = {
 };
 const fail = faults[fault];
 
-const [idl = '', concurrency = '1'] = process.argv.slice(2);
+const [idl = '', concurrency = '1', version = '1.0.0'] = process.argv.slice(2);
 await chassis({
   idl,
   service: 'Echo',

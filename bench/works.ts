@@ -155,6 +155,7 @@ export const SPECIAL: Readonly<Record<string, (effort: Effort) => Promise<Row | 
   p99: tailAtHalf,
   large: largePayloads,
   pools: manyPools,
+  sticky: stickyArgument,
   metrics: withAndWithoutMetrics,
   overload: twiceTheLoad,
   frozen: oneFrozen,
@@ -233,6 +234,32 @@ async function manyPools(effort: Effort): Promise<Row> {
   const pair = await sideBySide(effort, mesh, await start(alone.consul, 0), throughput(loadOf(effort)));
   const work = 'throughput with 1,000 pools and 10,000 routes known / with one';
   return { work, bound: 0.95, ...pair, unit: '/s' };
+}
+
+/**
+ * CPU time of all processes per call, with a route that finds the sticky key in the argument and with one that does
+ * not. Nearly all calls go to version 1.0.0 in both, because the load repeats one call.
+ */
+async function stickyArgument(effort: Effort): Promise<readonly Row[]> {
+  const rows: Row[] = [];
+  for (const [front, protocol] of [
+    ['framed', 'Thrift'],
+    ['json-rpc', 'JSON-RPC'],
+  ] as const) {
+    const start = (sticky: object): Promise<Target> => {
+      const routes = { Echo: { weights: { '1.0.0': 1_000_000, '2.0.0': 1 }, ...sticky } };
+      return contenders.katamari({ front, others: ['2.0.0'], runtime: effort.runtime, settings: { routes } });
+    };
+    const measure = async (target: Target): Promise<number> =>
+      (await drive(target, { ...loadOf(effort), warmUp: SETTLE_S })).cpuUs;
+    const pair = await sideBySide(effort, await start({ sticky: 'args.value' }), await start({}), {
+      ours: measure,
+      theirs: measure,
+    });
+    const work = `CPU time per call over ${protocol} with a sticky argument / without`;
+    rows.push({ work, bound: 1.03, isAtMost: true, ...pair, unit: ' us' });
+  }
+  return rows;
 }
 
 async function withAndWithoutMetrics(effort: Effort): Promise<Row> {

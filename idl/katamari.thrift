@@ -379,6 +379,8 @@ struct Route {
   /** When, in ms since 1970. Not read in setRoute. */
   9: optional i64 atMs
   10: optional RouteMirror mirror
+  /** The argument that is the sticky key of calls that bring none, as `args.user.id`; '' for none. */
+  11: optional string sticky
 }
 
 /** One change of the route of a service. */

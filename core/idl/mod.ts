@@ -12,6 +12,7 @@ export {
 } from './compare-replies.ts';
 export { describeDifference } from './diff.ts';
 export { decodeResult, encodeParams } from './json.ts';
+export { ARGUMENT_PATH, argumentFinder, type PathProblem } from './field-path.ts';
 export { type JsonText, resultText } from './json-text.ts';
 export { type Idl, parseIdl } from './parse.ts';
 export { areParamsMoved, paramsOf, schemaOf } from './schema.ts';

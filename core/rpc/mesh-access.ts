@@ -2,7 +2,7 @@
 // directory; its methods return at once and change nothing.
 
 import type { KatamariError } from '../mod.ts';
-import type { HeadersIn, Interface } from '../thrift/mod.ts';
+import type { HeadersIn, Interface, Method } from '../thrift/mod.ts';
 import type { Call, Dispatch, Send } from './call.ts';
 import type { Authenticator, CallerIdentity } from './caller-identity.ts';
 
@@ -41,6 +41,8 @@ export interface PoolView {
 export interface ChosenPool extends PoolView {
   /** Name of the rule; absent for the weights or the wish of the caller. It goes into the call as `rule`. */
   readonly rule?: string;
+  /** The arguments by its interface, if the route of its service had them encoded to find a sticky key. */
+  readonly args?: Uint8Array;
 }
 
 /** The fields of a call that select its pool. */
@@ -49,7 +51,17 @@ export type PoolQuery = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 
   readonly identity?: CallerIdentity;
   /** Headers of the request, for the rules of routes. */
   readonly headers?: HeadersIn;
+  /** The arguments, in which the route of the service may find a sticky key. */
+  readonly args?: Uint8Array;
+  /** Encodes the arguments for that, if the caller of `choose` needs the pool to encode them. */
+  readonly encoder?: ArgumentEncoder;
 };
+
+/** Encodes the arguments of a call by the interface of a pool. */
+export interface ArgumentEncoder {
+  /** Returns the argument struct in strict binary. @throws KatamariError bad_request */
+  encode(method: Method, pool: PoolView): Uint8Array;
+}
 
 /** A call that waits until its service has a copy. Either `resume` or `fail` is called, once. */
 export interface CallWithoutPool {

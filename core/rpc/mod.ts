@@ -40,6 +40,7 @@ export { type ChassisDetails, chassisInterface, contentInterface, meshInterface 
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';
 export { type MergedPool, mergePools, type PlacedResource } from './merged-pools.ts';
 export {
+  type ArgumentEncoder,
   type CallWithoutPool,
   type Directory,
   isAdminService,

@@ -7,6 +7,7 @@ export {
   writeApplicationException,
 } from './application-exception.ts';
 export { at, BinaryReader, BinaryWriter, minimumBytes, WIRE_OF_KIND, wireName, WireError } from './binary.ts';
+export { FieldFinder, type FoundKind } from './field-finder.ts';
 export { type HeadersIn, isOwnHeader } from './headers.ts';
 export {
   bareMessage,

@@ -147,7 +147,7 @@ export class StructScanner {
 }
 
 /** Returns the bytes of a scalar; 0 for types without a fixed size. */
-function fixedSize(type: number): number {
+export function fixedSize(type: number): number {
   switch (type) {
     case WIRE_TYPE.bool:
     case WIRE_TYPE.i8:

@@ -12,6 +12,7 @@ import { decodeResult, encodeParams } from '../../core/idl/mod.ts';
 import { systemClock, type ByteAccount, type Clock, asKatamariError, KatamariError } from '../../core/mod.ts';
 import {
   ANONYMOUS,
+  type ArgumentEncoder,
   createCall,
   EMPTY_STRUCT,
   NO_DETAILS,
@@ -52,7 +53,8 @@ export interface FaceplateRequest {
 }
 
 /**
- * Encodes arguments and decodes results by the interface of the pool that was chosen.
+ * Encodes arguments and decodes results by the interface of a pool. If the route of a service finds sticky keys in
+ * arguments, they may be encoded for another version first.
  * @example
  * const codec: ArgumentCodec<{ ok: boolean; bytes: Uint8Array }> = {
  *   encode: (method, pool) => argumentsOf(method, pool),
@@ -60,9 +62,7 @@ export interface FaceplateRequest {
  * };
  * const outcome = await calls.call(request, codec);
  */
-export interface ArgumentCodec<Answer extends Answered> {
-  /** Returns the argument struct in strict binary. @throws KatamariError bad_request */
-  encode(method: Method, pool: PoolView): Uint8Array;
+export interface ArgumentCodec<Answer extends Answered> extends ArgumentEncoder {
   /** Reads the result struct. @throws KatamariError */
   decode(method: Method, body: Uint8Array): Answer;
 }
@@ -180,7 +180,7 @@ export class FaceplateCalls {
     try {
       if (this.isDraining) throw draining();
       const identity = this.#identityOf(request);
-      pool = this.#mesh.directory.choose(queryOf(request, identity));
+      pool = this.#mesh.directory.choose(queryOf(request, identity, codec));
       stats ??= this.#accept(pool.details.service, target.method);
       const method = pool.interface.methods.get(target.method);
       if (method === undefined) throw new KatamariError('no_pool', `${pool.id} has no method "${target.method}"`);
@@ -189,7 +189,7 @@ export class FaceplateCalls {
         service: pool.details.service,
         method: method.name,
         oneway: method.oneway,
-        args: codec.encode(method, pool),
+        args: pool.args ?? codec.encode(method, pool),
         deadlineMs: arrivedMs + Math.min(this.#mesh.timeoutMs(), headers.timeoutMs),
         version: pool.details.version,
         roles: headers.roles,
@@ -250,7 +250,7 @@ export class FaceplateCalls {
     let stats = waited;
     // The names of deployed services are bounded, those of methods are not.
     const accept = (): CallStats => this.#accept(target.service || '-', '-');
-    const isWaiting = this.#mesh.directory.waitForCopy(queryOf(request, this.#identityOf(request)), {
+    const isWaiting = this.#mesh.directory.waitForCopy(queryOf(request, this.#identityOf(request), codec), {
       deadlineMs: arrivedMs + Math.min(this.#mesh.timeoutMs(), headers.timeoutMs),
       signal,
       doNotQueue: false,
@@ -307,7 +307,11 @@ export class FaceplateCalls {
   }
 }
 
-function queryOf({ target, headers = NO_HEADERS }: FaceplateRequest, identity: CallerIdentity): PoolQuery {
+function queryOf(
+  { target, headers = NO_HEADERS }: FaceplateRequest,
+  identity: CallerIdentity,
+  encoder: ArgumentEncoder,
+): PoolQuery {
   return {
     service: target.service,
     method: target.method,
@@ -318,6 +322,7 @@ function queryOf({ target, headers = NO_HEADERS }: FaceplateRequest, identity: C
     key: headers.key,
     identity,
     headers: headers.all,
+    encoder,
   };
 }
 

@@ -286,6 +286,7 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('[shares...]', 'version=weight for each version that gets calls')
     .option('--file <file>', 'set the whole route from a file with rules, as in katamari.yaml; - for standard input')
     .option('--mirror <version>', 'copy calls to a version and compare the answers: 2.0.0=10 for 10 %, off for none')
+    .option('--sticky <argument>', 'find sticky keys in an argument, such as args.user.id; "" for headers only')
     .option('--reset', 'restore the route of the configuration')
     .option('--history', 'list the last changes of the route: who, when and what')
     .option('--undo [change]', 'undo the last change, or the one with this number and all since')
@@ -311,6 +312,7 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search 1.0.0=90 2.0.0=10',
         'katamari route Search 2.0.0=95 3.0.0=5 --force',
         'katamari route Search --mirror 2.0.0=10',
+        'katamari route Search --sticky args.user.id',
         'katamari route Search --yaml > route.yaml',
         'katamari route Search --file route.yaml',
         'katamari route Search --explain --key ada --header x-beta=yes',

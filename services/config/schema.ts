@@ -2,6 +2,7 @@
 // follows `expected` in errors. The check, `katamari config` and KATAMARI_* variables derive from it, and a test
 // compares docs/configuration.md with it.
 
+import { ARGUMENT_PATH } from '../../core/idl/mod.ts';
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { JWT_ALGORITHMS, type AnonymousCallers } from '../access/mod.ts';
 import { RULE_HEADER, RULE_NAME, type Route, type RouteMirror, type RouteRule } from '../mesh/mod.ts';
@@ -350,6 +351,7 @@ const routeSchema: z.ZodType<Route> = z.strictObject({
   ).optional(),
   callersChoose: bool().optional(),
   mirror: mirrorSchema.optional(),
+  sticky: leaf(z.string().regex(ARGUMENT_PATH), 'text', 'the path of an argument such as args.user.id').optional(),
 });
 
 export const routesSchema = (): z.ZodPrefault<z.ZodRecord<z.ZodString, typeof routeSchema>> =>

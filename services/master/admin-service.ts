@@ -6,7 +6,7 @@
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import { sendOf, dispatchOf, serveHandlers, type MeshStatus } from '../../core/rpc/mod.ts';
-import type { ThriftException } from '../../core/thrift/mod.ts';
+import type { Interface, ThriftException } from '../../core/thrift/mod.ts';
 import type { AuditLog } from '../audit/mod.ts';
 import {
   ADMIN_SCOPES,
@@ -45,6 +45,8 @@ export interface AdminActions extends RouteActions {
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
   /** The versions of a service that run, or that managers are to run, as far as this process knows. */
   readonly versionsOf: (service: string) => readonly string[];
+  /** The interfaces of the pools of a service. */
+  readonly interfacesOf: (service: string) => readonly Interface[];
   readonly access: AccessActions;
   readonly indices: IndexActions;
 }
@@ -392,11 +394,15 @@ async function configuredElsewhere(
 }
 
 /** The versions of a service or of an index that exist. @throws ConsulError */
-async function knownVersions({ deployments, indices, versionsOf }: AdminActions, name: string): Promise<KnownVersions> {
+async function knownVersions(
+  { deployments, indices, versionsOf, interfacesOf }: AdminActions,
+  name: string,
+): Promise<KnownVersions> {
   const [deployed, records] = await Promise.all([deployments.list(), indices.store.list()]);
   const added = records.filter((one) => one.name === name).map(({ version }) => version);
   const own = deployed.filter(({ service }) => service === name).map(({ version }) => version);
-  return { versions: [...added, ...own, ...versionsOf(name)], isIndex: added.length > 0 };
+  const versions = [...added, ...own, ...versionsOf(name)];
+  return { versions, interfaces: interfacesOf(name), isIndex: added.length > 0 };
 }
 
 /** Rejects with `timeout` at the deadline of the caller. The work continues. */

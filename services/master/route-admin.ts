@@ -12,6 +12,7 @@ import {
 import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
 import {
   checkRoute,
+  checkRouteArgument,
   checkRouteVersions,
   isReset,
   routeOf,
@@ -88,7 +89,11 @@ export function routeMethods(
         const before = routeNow();
         note(before, given);
         checkRoute(serviceName, given);
-        if (!force) checkRouteVersions(serviceName, given, await known(serviceName));
+        if (!force) {
+          const has = await known(serviceName);
+          checkRouteVersions(serviceName, given, has);
+          checkRouteArgument(serviceName, given, has);
+        }
         await setRoute(serviceName, isReset(given) ? undefined : given, caller.name, route.index);
         note(before, routeNow());
       },

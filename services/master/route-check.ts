@@ -1,6 +1,8 @@
 // Checks a route before it is written: its form, and that its versions exist, so that a misspelled one takes no calls
 // from the others.
 
+import { argumentFinder, type PathProblem } from '../../core/idl/mod.ts';
+import { FieldFinder, type Interface } from '../../core/thrift/mod.ts';
 import {
   isNoRoute,
   mergeRoute,
@@ -22,6 +24,7 @@ export interface ThriftRoute {
   readonly fallback?: string | undefined;
   readonly callersChoose?: boolean | undefined;
   readonly mirror?: RouteMirror | undefined;
+  readonly sticky?: string | undefined;
   /** The change that it is made from. */
   readonly index?: number | undefined;
 }
@@ -31,10 +34,10 @@ type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
 };
 
 /** The route in a call of setRoute. What the caller left out is missing. */
-export function routeOf({ weights, rules, experiment, fallback, callersChoose, mirror }: ThriftRoute): Route {
+export function routeOf({ weights, rules, experiment, fallback, callersChoose, sticky, mirror }: ThriftRoute): Route {
   const readRule = ({ headers, ...rule }: ThriftRouteRule): RouteRule =>
     headers === undefined ? rule : { ...rule, headers: Object.fromEntries(headers) };
-  const route = { weights: Object.fromEntries(weights), experiment, fallback, callersChoose, mirror };
+  const route = { weights: Object.fromEntries(weights), experiment, fallback, callersChoose, sticky, mirror };
   return rules === undefined ? route : { ...route, rules: rules.map(readRule) };
 }
 
@@ -70,6 +73,8 @@ function placeOf(service: string, path: readonly PropertyKey[]): string {
 /** What a service has in the mesh. */
 export interface KnownVersions {
   readonly versions: readonly string[];
+  /** Those of its pools. */
+  readonly interfaces: readonly Interface[];
   readonly isIndex: boolean;
 }
 
@@ -91,6 +96,28 @@ export function checkRouteVersions(service: string, route: Route, { versions, is
     'unknown_name',
     `${unknown.slice(0, NAMES_MAX).join(', ')} ${are} no ${unknown.length === 1 ? 'version' : 'versions'} of the ${what} ${service}, ` +
       `which has ${shown.join(', ')}; ${remedy} first, or force the route (--force) to write it before`,
+  );
+}
+
+/**
+ * Checks that some method has the argument in which a route finds sticky keys. A service without pools may have any
+ * route.
+ * @throws ThriftException AdminRefused that names the methods and what is wrong with the nearest one
+ */
+export function checkRouteArgument(service: string, { sticky = '' }: Route, { interfaces }: KnownVersions): void {
+  if (sticky === '' || interfaces.length === 0) return;
+  const found = interfaces.flatMap(({ methods }) => [...methods.values()].map((one) => argumentFinder(one, sticky)));
+  const problems = found.filter((one): one is PathProblem => !(one instanceof FieldFinder));
+  if (problems.length < found.length) return;
+  const farthest = Math.max(...problems.map(({ namesFound }) => namesFound));
+  const nearest = problems.filter(({ namesFound }) => namesFound === farthest).map(({ text }) => text);
+  const why = nearest.find((text) => text.includes(' did you mean ')) ?? nearest[0] ?? 'it has no methods';
+  const methods = [...new Set(interfaces.flatMap((one) => [...one.methods.keys()]))];
+  const shown = methods.length > NAMES_MAX ? [...methods.slice(0, NAMES_MAX), '...'] : methods;
+  throw refused(
+    'invalid',
+    `sticky of the route of ${service}: none of the methods ${shown.join(', ')} has ${sticky}: ${why.replace(/\?$/, '')}; ` +
+      'correct it, or force the route (--force) to write it before the version that has it',
   );
 }
 

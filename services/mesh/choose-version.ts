@@ -4,6 +4,7 @@
 import { parse, rcompare } from 'semver';
 import { KatamariError } from '../../core/mod.ts';
 import type { PoolQuery } from '../../core/rpc/mod.ts';
+import type { EncodedArguments } from './argument-key.ts';
 import { awaitedBy } from './deployed.ts';
 import type { ServiceEntry } from './match-pools.ts';
 import type { Offer } from './offer.ts';
@@ -14,6 +15,8 @@ import { ruleApplies } from './route-rules.ts';
 export interface ChoiceReason {
   /** Name of the rule of the route that has chosen, or FALLBACK; '' for the weights. */
   rule: string;
+  /** Set if arguments were encoded to find a sticky key. */
+  encoded?: EncodedArguments;
 }
 
 /**
@@ -28,17 +31,18 @@ export function chooseByRoute(
   reason: ChoiceReason,
 ): readonly Offer[] {
   reason.rule = '';
-  const { route } = entry;
+  const { route, argumentKey } = entry;
+  const key = argumentKey === undefined || query.key !== '' ? query.key : argumentKey.of(query, offers, reason);
   const { rules = NO_RULES, fallback = 'others' } = route ?? NO_ROUTE;
   // Most services have none.
-  const rule = rules.length === 0 ? undefined : rules.find((one) => ruleApplies(one, query, entry.splits.salt));
-  if (rule === undefined && fallback === 'others') return splitByWeight(entry, offers, query.key);
+  const rule = rules.length === 0 ? undefined : rules.find((one) => ruleApplies(one, query, entry.splits.salt, key));
+  if (rule === undefined && fallback === 'others') return splitByWeight(entry, offers, key);
   if (rule !== undefined) reason.rule = rule.name;
-  const version = rule?.to ?? pick(entry, weighted(entry, offers), query.key);
+  const version = rule?.to ?? pick(entry, weighted(entry, offers), key);
   const own = ofVersion(offers, version);
   if (own.some(({ alive }) => alive > 0)) return own;
   reason.rule = FALLBACK;
-  if (fallback === 'others') return splitByWeight(entry, offers, query.key);
+  if (fallback === 'others') return splitByWeight(entry, offers, key);
   if (fallback !== 'fail') return ofVersion(offers, fallback);
   const why = rule === undefined ? 'the weights of its route choose' : `the rule ${rule.name} of its route chooses`;
   throw new KatamariError(

@@ -52,15 +52,29 @@ export function explainRoute(
     .filter(([, share]) => share > 0);
   if (taken === undefined && query.key === '' && shares.length > 1 && route?.fallback === undefined) {
     const turns = shares.map(([version, share]) => `${percentOf(share)} to ${version}`).join(', ');
-    return { steps, version: '', rule: '', why: `it has no key, so versions take turns: ${turns}`, isServed: true };
+    const why = `it has no key${whyNoKey(entry, query)}, so versions take turns: ${turns}`;
+    return { steps, version: '', rule: '', why, isServed: true };
   }
   const reason = { rule: '' };
   try {
     const version = choose(reason)[0]?.details.version ?? '';
-    return { steps, version, rule: reason.rule, why: whyOf(taken, reason.rule, query.key), isServed: true };
+    const why = `${whyOf(taken, reason.rule, query.key)}${whyOwnKey(entry, query)}`;
+    return { steps, version, rule: reason.rule, why, isServed: true };
   } catch (error) {
     return { steps, version: '', rule: reason.rule, why: (error as Error).message, isServed: false };
   }
+}
+
+/** What a route that finds keys in arguments says of a call without a key. */
+function whyNoKey({ argumentKey }: ServiceEntry, { method }: PoolQuery): string {
+  if (argumentKey === undefined) return '';
+  return ` (${argumentKey.whyNone(method) || `its key is ${argumentKey.path}: give one with --key`})`;
+}
+
+/** Says that a call of this method has no key if it does not bring one. */
+function whyOwnKey({ argumentKey }: ServiceEntry, { method, key }: PoolQuery): string {
+  const why = key === '' ? '' : (argumentKey?.whyNone(method) ?? '');
+  return why === '' ? '' : `; it must bring the key, because ${why}`;
 }
 
 function whyOf(taken: RouteStep | undefined, rule: string, key: string): string {

@@ -3,6 +3,7 @@
 // the most matching tags and details are returned.
 
 import type { PoolQuery } from '../../core/rpc/mod.ts';
+import type { ArgumentKey } from './argument-key.ts';
 import type { Offer } from './offer.ts';
 import type { DeployedService } from './deployed.ts';
 import type { Route } from './route.ts';
@@ -16,6 +17,8 @@ export interface ServiceEntry {
   readonly offers: readonly Offer[];
   readonly deployed: readonly DeployedService[];
   readonly route: Route | undefined;
+  /** Finds sticky keys in arguments; undefined if the route does not say so. */
+  readonly argumentKey: ArgumentKey | undefined;
   /** Cached matches of plain calls, by requested version ('' for none), then by method. */
   readonly plainMatches: Map<string, Map<string, readonly Offer[]>>;
   /** How its calls were split over versions so far. */

@@ -4,10 +4,14 @@ import { ANONYMOUS, type PoolQuery } from '../../core/rpc/mod.ts';
 import type { RouteRule } from './route.ts';
 import { pointOf } from './version-split.ts';
 
-/** Whether all conditions of a rule hold for a call. @param salt that of the sticky keys of the service */
-export function ruleApplies(rule: RouteRule, query: PoolQuery, salt: string): boolean {
+/**
+ * Whether all conditions of a rule hold for a call.
+ * @param salt that of the sticky keys of the service
+ * @param key the sticky key of the call, which may be one of its arguments
+ */
+export function ruleApplies(rule: RouteRule, query: PoolQuery, salt: string, key: string = query.key): boolean {
   const { callers, roles, headers, tags, methods, keys, share } = rule;
-  const { identity = ANONYMOUS, key } = query;
+  const { identity = ANONYMOUS } = query;
   if (methods !== undefined && !methods.includes(query.method)) return false;
   if (tags !== undefined && !tags.some((tag) => query.tags.includes(tag))) return false;
   if (callers !== undefined && !callers.some((pattern) => isNamed(identity.name, pattern))) return false;

@@ -1,5 +1,6 @@
 // The route of a service: which version gets which of its calls. Rules come first, then the weights.
 
+import { ARGUMENT_PATH } from '../../core/idl/mod.ts';
 import { isDeepStrictEqual } from 'node:util';
 import { MIRROR, problemOfMirror, type RouteMirror } from './route-mirror.ts';
 import { z } from 'zod';
@@ -23,6 +24,8 @@ export interface Route {
   readonly callersChoose?: boolean | undefined;
   /** Copies calls to another version, to compare the answers. */
   readonly mirror?: RouteMirror | undefined;
+  /** The argument that is the sticky key of calls that bring none, as `args.user.id`. */
+  readonly sticky?: string | undefined;
   /** Number of the change that made it, from 1. The mesh sets this and what follows; a configuration has none. */
   readonly index?: number | undefined;
   /** Name of the admin token, or `leader`. */
@@ -96,7 +99,7 @@ export const FALLBACK = 'fallback';
  */
 export function mergeRoute(now: Route, given: Route): Route {
   const { weights, rules = now.rules, experiment = now.experiment, fallback = now.fallback } = given;
-  const { callersChoose = now.callersChoose, mirror = now.mirror } = given;
+  const { callersChoose = now.callersChoose, sticky = now.sticky, mirror = now.mirror } = given;
   return {
     weights,
     ...(rules === undefined || rules.length === 0 ? {} : { rules }),
@@ -104,12 +107,21 @@ export function mergeRoute(now: Route, given: Route): Route {
     ...(fallback === undefined || fallback === '' || fallback === 'others' ? {} : { fallback }),
     ...(callersChoose === false ? { callersChoose } : {}),
     ...(mirror === undefined || mirror.to === '' ? {} : { mirror }),
+    ...(sticky === undefined || sticky === '' ? {} : { sticky }),
   };
 }
 
 /** The same route, but merging it leaves nothing of the one before. */
 export function wholeRoute(route: Route): Route {
-  return { rules: [], experiment: '', fallback: 'others', callersChoose: true, mirror: { to: '' }, ...route };
+  return {
+    rules: [],
+    experiment: '',
+    fallback: 'others',
+    callersChoose: true,
+    sticky: '',
+    mirror: { to: '' },
+    ...route,
+  };
 }
 
 /** Whether two routes say the same, whichever changes made them. */
@@ -118,10 +130,11 @@ export function isSameRoute(one: Route, other: Route): boolean {
 }
 
 /** Whether a route says nothing. */
-export function isNoRoute({ weights, rules = [], experiment, fallback, callersChoose = true, mirror }: Route): boolean {
+export function isNoRoute(route: Route): boolean {
+  const { weights, rules = [], experiment, fallback, callersChoose = true, sticky, mirror } = route;
   const hasWeight = Object.values(weights).some((weight) => weight > 0);
-  const isPlain = rules.length === 0 && experiment === undefined && fallback === undefined && mirror === undefined;
-  return !hasWeight && isPlain && callersChoose;
+  const hasText = experiment !== undefined || fallback !== undefined || sticky !== undefined;
+  return !hasWeight && rules.length === 0 && !hasText && mirror === undefined && callersChoose;
 }
 
 /** The versions that a route names. */
@@ -165,6 +178,7 @@ export const ROUTE: z.ZodType<Route> = z.object({
   fallback: z.string().max(100).optional(),
   callersChoose: z.boolean().optional(),
   mirror: MIRROR.optional(),
+  sticky: z.string().regex(ARGUMENT_PATH, 'expected the path of an argument such as args.user.id').optional(),
   index: z.int().min(0).optional(),
   by: z.string().optional(),
   atMs: z.number().optional(),

@@ -28,6 +28,7 @@ import {
 import type { Method } from '../../core/thrift/mod.ts';
 import { AccessFilter, type AccessPolicy, type CallQuotas, type QuotaShare } from './access-filter.ts';
 import { chooseManager } from './choose-manager.ts';
+import type { ChoiceReason } from './choose-version.ts';
 import type { DeployedService } from './deployed.ts';
 import type { RouteExplanation } from './explain-route.ts';
 import { failedError } from './no-pool-error.ts';
@@ -108,11 +109,13 @@ export class Router implements Directory {
   }
 
   choose(query: PoolQuery): ChosenPool {
-    const reason = { rule: '' };
+    const reason: ChoiceReason = { rule: '' };
     const pool = this.#table.choose(query, reason, true)[0] as Offer;
-    if (reason.rule === '') return pool;
+    const { rule, encoded } = reason;
+    if (rule === '' && encoded === undefined) return pool;
     const { id, details, interface: iface, free, alive, queued } = pool;
-    return { id, details, interface: iface, free, alive, queued, rule: reason.rule };
+    const chosen = { id, details, interface: iface, free, alive, queued, rule };
+    return encoded?.interface.id === iface.id ? { ...chosen, args: encoded.args } : chosen;
   }
 
   waitForCopy(query: PoolQuery, call: CallWithoutPool): boolean {

@@ -5,6 +5,7 @@
 import { KatamariError } from '../../core/mod.ts';
 import { ANONYMOUS, hasNoDetails, type CallerIdentity, type PoolQuery, type PoolView } from '../../core/rpc/mod.ts';
 import type { AccessFilter } from './access-filter.ts';
+import { ArgumentKey } from './argument-key.ts';
 import { chooseByRoute, highestVersion, shareOf, type ChoiceReason } from './choose-version.ts';
 import { awaitedBy, type DeployedService } from './deployed.ts';
 import { explainRoute, type RouteExplanation } from './explain-route.ts';
@@ -177,7 +178,9 @@ export class RoutingTable {
 
   #entryOf(name: string, offers: readonly Offer[], deployed: readonly DeployedService[]): ServiceEntry {
     const route = this.#routeOf(name);
-    return { name, offers, deployed, route, plainMatches: new Map(), splits: this.#splitsOf(name, route) };
+    const argumentKey = ArgumentKey.forRoute(route, offers);
+    const splits = this.#splitsOf(name, route);
+    return { name, offers, deployed, route, argumentKey, plainMatches: new Map(), splits };
   }
 
   /** A change of pools or weights does not begin the pattern of versions anew. */

@@ -90,6 +90,8 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
         ...base.router.pools().flatMap(({ details }) => (details.service === name ? [details.version] : [])),
         ...offers.deployed().flatMap(({ service, version }) => (service === name ? [version] : [])),
       ],
+      interfacesOf: (name) =>
+        base.router.pools().flatMap(({ details, interface: iface }) => (details.service === name ? [iface] : [])),
       access: accessActionsOf(base),
       indices: actions,
     },

@@ -17,11 +17,12 @@ export function formatHistory(terminal: Terminal, service: string, changes: read
 /** The weights of a route, and what else it has: `1.0.0=90 2.0.0=10, 2 rules`. */
 function summaryOf(route: Route | undefined): string {
   if (route === undefined) return 'as configured';
-  const { weights, rules = [], experiment, fallback, callersChoose = true, mirror } = route;
+  const { weights, rules = [], experiment, fallback, callersChoose = true, sticky, mirror } = route;
   const shares = Object.entries(weights).map(([version, weight]) => `${version}=${weight}`);
   const parts = [
     shares.length === 0 ? 'no weights' : shares.join(' '),
     ...(rules.length === 0 ? [] : [rules.length === 1 ? '1 rule' : `${rules.length} rules`]),
+    ...(sticky === undefined ? [] : [`sticky ${sticky}`]),
     ...(experiment === undefined ? [] : [`experiment ${experiment}`]),
     ...(fallback === undefined ? [] : [`fallback ${fallback}`]),
     ...(callersChoose ? [] : ['callers do not choose']),

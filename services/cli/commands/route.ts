@@ -17,6 +17,8 @@ import { stringify } from 'yaml';
 
 export interface RouteOptions extends ClientOptions {
   readonly reset?: boolean | undefined;
+  /** Path of the argument that is the sticky key; '' for none. */
+  readonly sticky?: string | undefined;
   /** List the changes of the route. */
   readonly history?: boolean | undefined;
   /** Undo the last change, or the one with this number and all since. */
@@ -62,15 +64,15 @@ export async function runRoute(
 ): Promise<ExitCode> {
   const { terminal } = context;
   if (options.explain === true) return await explain(context, service, shares, options);
-  const given = await givenRoute(context, service, shares, options);
   const client = connect(context, options);
+  const given = await givenRoute(context, client, service, shares, options);
   if (options.history === true) return await showHistory(terminal, client, service, options);
   const isForced = options.force === true;
   if (given === 'undo') await client.undoRoute(service, changeOf(options.undo), isForced);
   else if (options.mirror !== undefined) {
     const { weights = {} } = given ?? (await client.routes()).find((one) => one.serviceName === service) ?? {};
     const mirror = readMirror(options.mirror);
-    await client.setRoute(service, { weights, mirror, ...expected(options) }, isForced);
+    await client.setRoute(service, { ...given, weights, mirror, ...expected(options) }, isForced);
   } else if (given !== undefined) await client.setRoute(service, { ...given, ...expected(options) }, isForced);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
@@ -155,12 +157,13 @@ function readHeader(text: string): readonly [string, string] {
 /** What to do: the route to set, or to undo a change; undefined to show the present one. */
 async function givenRoute(
   context: CliContext,
+  client: AdminClient,
   service: string,
   shares: readonly string[],
-  { reset, file, undo, history, mirror }: RouteOptions,
+  { reset, file, undo, history, sticky, mirror }: RouteOptions,
 ): Promise<Route | 'undo' | undefined> {
   const given = [
-    shares.length > 0 ? ['shares'] : [],
+    shares.length > 0 ? ['shares'] : sticky === undefined ? [] : ['--sticky'],
     reset === true ? ['--reset'] : [],
     file === undefined ? [] : ['--file'],
     undo === undefined ? [] : ['--undo'],
@@ -169,7 +172,11 @@ async function givenRoute(
   if (mirror !== undefined && shares.length === 0) given.push(['--mirror']);
   const [one, other] = given.flat();
   if (other !== undefined) throw new ExitError(EXIT.usage, `Found both ${one} and ${other}, expected one of them`);
-  if (shares.length > 0) return { weights: readShares(shares) };
+  if (shares.length > 0) return { weights: readShares(shares), sticky };
+  if (sticky !== undefined) {
+    const now = (await client.routes()).find(({ serviceName }) => serviceName === service);
+    return { weights: now?.weights ?? {}, sticky, index: now?.index ?? 0 };
+  }
   if (reset === true) return { weights: {} };
   if (undo !== undefined) return 'undo';
   if (file === undefined) return undefined;
@@ -257,8 +264,9 @@ function authorOf({ index, by = '', atMs = 0 }: ServiceRoute): string {
 
 /** What a route has beside its weights. */
 function ruleLines(terminal: Terminal, route: ServiceRoute | undefined): string[] {
-  const { rules = [], experiment, fallback, callersChoose = true, mirror } = route ?? {};
+  const { rules = [], experiment, fallback, callersChoose = true, sticky, mirror } = route ?? {};
   const more = [
+    ...(sticky === undefined ? [] : [`The sticky key of a call that brings none is ${printable(sticky)}.`]),
     ...(experiment === undefined ? [] : [`Sticky keys are spread by the name ${printable(experiment)}.`]),
     ...(fallback === 'fail' ? ['A call whose version has nobody alive fails at once.'] : []),
     ...(fallback === undefined || fallback === 'fail'

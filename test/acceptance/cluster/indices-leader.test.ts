@@ -90,9 +90,10 @@ async function untilPromoted(version: string): Promise<void> {
     ).json()) as readonly {
       readonly Value: string;
     }[];
-    return withoutSignature(Buffer.from(entry?.Value ?? '', 'base64').toString());
+    const text = withoutSignature(Buffer.from(entry?.Value ?? '', 'base64').toString());
+    return JSON.stringify((JSON.parse(text || '{}') as { weights?: unknown }).weights);
   };
-  const wanted = JSON.stringify({ weights: { [version]: 100 } });
+  const wanted = JSON.stringify({ [version]: 100 });
   let seen = '';
   await until(
     () => `the route to ${version}, seen ${seen}`,

@@ -45,6 +45,7 @@ const FILE = `routes:
           - say
         share: 5
     fallback: fail
+    sticky: args.text
 `;
 
 test('sets a route from a file, shows it, and prints it as the same file', async () => {
@@ -65,6 +66,7 @@ test('sets a route from a file, shows it, and prints it as the same file', async
       'testers  2.0.0    caller ada or qa-*',
       'beta     2.0.0    method say, header x-any, header x-beta: yes, 5 % of the keys',
       '',
+      'The sticky key of a call that brings none is args.text.',
       'A call whose version has nobody alive fails at once.',
       '',
     ].join('\n'),
@@ -79,6 +81,7 @@ test('sets a route from a file, shows it, and prints it as the same file', async
   const plain = await route(['Work', '--file', '-'], 'routes: { Work: { weights: { "1.0.0": 1 } } }');
   expect(plain.stdout).not.toContain('RULE');
   expect(plain.stdout).not.toContain('fails at once');
+  expect(plain.stdout).not.toContain('sticky');
   expect((await route(['Work', '--file', '-'], FILE)).stdout).toContain('testers');
   expect((await route(['Work', '--reset'])).stdout).toContain('Work has no route');
 });
@@ -158,13 +161,15 @@ test('says which version a call would get, and why', async () => {
       'testers  no       its caller is anonymous, not ada or qa-*',
       'beta     no       its method is pid, not say',
       '',
-      'This call: it has no key, so versions take turns: 90 % to 1.0.0, 10 % to 2.0.0.',
+      'This call: it has no key (pid has no argument "text"), so versions take turns: 90 % to 1.0.0, 10 % to 2.0.0.',
       '',
     ].join('\n'),
   ]);
   expect(await explain('--key', 'ada', '--method', 'pid')).toMatchObject([
     0,
-    expect.stringMatching(/\n\n[12]\.0\.0: the weights choose it for this key\.\n$/) as unknown,
+    expect.stringMatching(
+      /\n\n[12]\.0\.0: the weights choose it for this key; it must bring the key, because pid has no argument "text"\.\n$/,
+    ) as unknown,
   ]);
   expect(await explain('--version', '^2')).toEqual([
     0,
@@ -188,6 +193,10 @@ test('says what is wrong with a file, with its line, and changes nothing', async
     ],
     [FILE.replace('weights:', 'wheights:'), '-:3: routes.Work.wheights: unknown key, did you mean "weights"?'],
     [FILE.replace('Work:', 'Wok:'), '-: found routes of Wok, expected one of Work'],
+    [
+      'routes: { Work: { sticky: user.id } }',
+      '-:1: routes.Work.sticky: found "user.id", expected the path of an argument such as args.user.id',
+    ],
     ['routes: [', '-:1: '],
     ['', '-: found routes of none, expected one of Work'],
   ];
