@@ -30,7 +30,7 @@ export function compareQuantiles(
   if (first.count === 0 || second.count === 0) {
     return { ...estimates, low: 0, high: Number.POSITIVE_INFINITY, isDifferent: false };
   }
-  const ratio = new RatioTest(new CumulativeCounts(first), new CumulativeCounts(second), q, options);
+  const ratio = new RatioTest(CumulativeCounts.of(first), CumulativeCounts.of(second), q, options);
   const { likely, isDifferent, isRefuted } = ratio;
   const end = (side: -1 | 1): number => {
     const isTowardsEqual = isDifferent && side !== Math.sign(likely);
@@ -52,13 +52,13 @@ export function quantilesDiffer(
   options: EvidenceOptions,
 ): boolean {
   if (first.count === 0 || second.count === 0) return false;
-  return new RatioTest(new CumulativeCounts(first), new CumulativeCounts(second), q, options).isDifferent;
+  return new RatioTest(CumulativeCounts.of(first), CumulativeCounts.of(second), q, options).isDifferent;
 }
 
 /** Returns bounds of quantile `q` (0..1) of one version. They hold at any time with probability 1 - alpha. */
 export function quantileBounds(histogram: LogHistogram, q: number, alpha: number): QuantileBounds {
   if (histogram.count === 0) return { lowMs: 0, highMs: Number.POSITIVE_INFINITY };
-  const counts = new CumulativeCounts(histogram);
+  const counts = CumulativeCounts.of(histogram);
   const isRefuted = (position: number): boolean =>
     levelEvidence({ calls: counts.total, hits: counts.upTo(position) }, q) >= -Math.log(alpha);
   const kept = counts.edges.filter((edge) => !isRefuted(edge));
@@ -73,7 +73,7 @@ export function quantileBounds(histogram: LogHistogram, q: number, alpha: number
 }
 
 /** Tests ratios of a quantile. A ratio is a shift by a number of buckets, which need not be whole. */
-class RatioTest {
+export class RatioTest {
   readonly #first: CumulativeCounts;
   readonly #second: CumulativeCounts;
   readonly #pair: PairTest;
@@ -155,7 +155,13 @@ export class CumulativeCounts {
   readonly #sums: readonly number[];
   readonly total: number;
 
-  constructor(histogram: LogHistogram) {
+  private constructor(edges: readonly number[], sums: readonly number[]) {
+    this.edges = edges;
+    this.#sums = sums;
+    this.total = sums.at(-1) ?? 0;
+  }
+
+  static of(histogram: LogHistogram): CumulativeCounts {
     const edges: number[] = [];
     const sums: number[] = [];
     let sum = 0;
@@ -168,9 +174,16 @@ export class CumulativeCounts {
       edges.push(bucket);
       sums.push(sum);
     }
-    this.edges = edges;
-    this.#sums = sums;
-    this.total = sum;
+    return new CumulativeCounts(edges, sums);
+  }
+
+  /** Returns the counts of `calls` calls with the same distribution, but durations longer by a number of buckets. */
+  like(calls: number, shift: number): CumulativeCounts {
+    const [edges, sums] = [this.edges, this.#sums];
+    return new CumulativeCounts(
+      edges.map((edge) => edge + shift),
+      sums.map((sum) => (sum * calls) / this.total),
+    );
   }
 
   upTo(position: number): number {
@@ -227,6 +240,6 @@ function ratioOf(shift: number): number {
 /** Places that are tried for a shift: at least 8 for each standard error of the joint hits. */
 const STEPS = 150;
 /** One bucket for each version. */
-export const WIDENING = 2;
+const WIDENING = 2;
 /** A shift by more than all buckets. */
 const SHIFT_MAX = DURATION_BUCKETS;

@@ -1,5 +1,5 @@
 // Simulated experiments: how often a look at two equal versions sees a difference, and how soon a real one is found.
-// A run with KATAMARI_SEED=... repeats a failure or tries others.
+// KATAMARI_SEED=... tries other runs. The true power at 1 % against 3 % is 90.4 %, so a few seeds are just below 90 %.
 
 import { describe, expect, test } from 'vitest';
 import { LogHistogram } from '../../../core/rpc/mod.ts';
@@ -78,8 +78,8 @@ describe('Two equal versions, looked at after every 100 of 20,000 calls,', () =>
   };
   for (const [name, table] of Object.entries(skewed)) {
     for (const share of [0.5, 0.05]) {
-      test(`differ in their mean in at most 5 % of 500 runs, with ${name} and share ${share}`, () => {
-        const part = meansSeen(500, (random) => table.draw(random), share);
+      test(`differ in their mean in at most 5 % of 300 runs, with ${name} and share ${share}`, () => {
+        const part = meansSeen(300, (random) => table.draw(random), share);
         says(`false alarms of the mean, ${name}, share ${share}`, part);
         expect(part).toBeLessThanOrEqual(ALPHA);
       });
