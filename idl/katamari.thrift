@@ -220,10 +220,6 @@ struct Event {
   7: string process
 }
 
-/**
- * Weights by which the versions of a service share its calls. A version without a weight gets no calls. With an empty
- * map, the shares are proportional to the number of resources.
- */
 /** A rule of a route. All conditions that are set must hold; of the items of one condition, one is enough. */
 struct RouteRule {
   /** Shown in answers (header katamari-rule) and metrics. */
@@ -285,6 +281,10 @@ struct RouteExplanation {
 /** Which version of a service gets which of its calls. */
 struct Route {
   1: string serviceName
+  /**
+   * Weights by which versions share the calls. A version without a weight gets none. With an empty map, the shares are
+   * proportional to the number of resources.
+   */
   2: map<string, i32> weights
   /** Tried in order before the weights; the first that applies decides. */
   3: optional list<RouteRule> rules
@@ -294,6 +294,27 @@ struct Route {
   5: optional string fallback
   /** Whether callers may ask for a version; true by default. */
   6: optional bool callersChoose
+  /**
+   * Number of the change that made the route, from 1; missing for that of the configuration. In setRoute: the change is
+   * refused if the route is not this one any more; 0 stands for that of the configuration.
+   */
+  7: optional i64 index
+  /** Who made it: the name of an admin token, or `leader`. Not read in setRoute. */
+  8: optional string by
+  /** When, in ms since 1970. Not read in setRoute. */
+  9: optional i64 atMs
+}
+
+/** One change of the route of a service. */
+struct RouteChange {
+  /** From 1. */
+  1: i64 index
+  /** The name of an admin token, or `leader`. */
+  2: string by
+  /** In ms since 1970. */
+  3: i64 atMs
+  /** What it made; missing if it restored the route of the configuration. */
+  4: optional Route route
 }
 
 struct Settings {
@@ -498,6 +519,17 @@ service Katamari {
    * @param force also with versions that do not exist: for a route that is written before its deployment
    */
   void setRoute(1: string token, 2: Route route, 3: bool force = false) throws (1: AdminRefused refused)
+
+  /** Returns the last changes of the route of a service, the newest first: the present one and at most 50 before. */
+  list<RouteChange> getRouteHistory(1: string token, 2: string serviceName) throws (1: AdminRefused refused) (katamari.readonly = "true")
+
+  /**
+   * Restores the route that a change has replaced. Changes since are undone too. This is a change by itself, so it can
+   * be undone.
+   * @param index of the change; 0 for the last one
+   * @param force also with versions that do not exist any more
+   */
+  void undoRoute(1: string token, 2: string serviceName, 3: i64 index = 0, 4: bool force = false) throws (1: AdminRefused refused)
 
   /**
    * Creates an admin token and returns its value, which the mesh does not keep. Only a token with all scopes may do

@@ -284,6 +284,9 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('[shares...]', 'version=weight for each version that gets calls')
     .option('--file <file>', 'set the whole route from a file with rules, as in katamari.yaml; - for standard input')
     .option('--reset', 'restore the route of the configuration')
+    .option('--history', 'list the last changes of the route: who, when and what')
+    .option('--undo [change]', 'undo the last change, or the one with this number and all since')
+    .option('--expect <change>', 'refuse the change if the route is not that of this change any more; 0: as configured')
     .option('--force', 'also with versions that do not exist yet, to write a route before its deployment')
     .option('--yaml', 'print the route as a file for --file')
     .option('--explain', 'say which version a call would get, and why; the options below describe the call')
@@ -307,6 +310,8 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search --yaml > route.yaml',
         'katamari route Search --file route.yaml',
         'katamari route Search --explain --key ada --header x-beta=yes',
+        'katamari route Search --history',
+        'katamari route Search --undo',
         'katamari route Search --reset',
       ),
     );

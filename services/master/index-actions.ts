@@ -48,9 +48,11 @@ export interface IndexActions {
   readonly isService: (name: string) => boolean;
   readonly routes: () => Routes;
   /** Refuses when another client changes the route at the same time. */
-  readonly setRoute: (service: string, route: Route | undefined) => Promise<void>;
+  readonly setRoute: (service: string, route: Route | undefined, by: string) => Promise<void>;
   /** `change` gets the route that is in force, again after a change of another client; undefined leaves it. */
-  readonly changeRoute: (service: string, change: (route: Route) => Route | undefined) => Promise<void>;
+  readonly changeRoute: (service: string, by: string, change: (route: Route) => Route | undefined) => Promise<void>;
+  /** Removes the history of the routes of an index that is gone. */
+  readonly forgetRoutes: (service: string) => Promise<void>;
   /** Share of the calls of an index that a version gets, from 0 to 1. */
   readonly shareOf: (name: string, version: string) => number;
   readonly clock: Clock;

@@ -86,17 +86,17 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
     promoteIndex: {
       scope: 'operate',
       subject: indexIdOf,
-      act: async ({ name, version, force }: IndexArgs & { force: boolean }, { note }) => {
+      act: async ({ name, version, force }: IndexArgs & { force: boolean }, { caller, note }) => {
         note(actions.routes().get(name)?.weights ?? null, { [version]: 100 });
-        return await admin.promote(name, version, force);
+        return await admin.promote(name, version, force, caller.name);
       },
     },
     removeIndex: {
       scope: 'deploy',
       subject: indexIdOf,
-      act: async ({ name, version }: IndexArgs, { note }) => {
+      act: async ({ name, version }: IndexArgs, { caller, note }) => {
         note((await actions.store.get(name, version)) ?? null, null);
-        await admin.remove(name, version);
+        await admin.remove(name, version, caller.name);
       },
     },
     getIndices: {
@@ -198,7 +198,7 @@ class IndexAdmin {
     return await this.#changed(record, await this.#replicaWarnings(record));
   }
 
-  async promote(name: string, version: string, force: boolean): Promise<ThriftChangedIndex> {
+  async promote(name: string, version: string, force: boolean, by: string): Promise<ThriftChangedIndex> {
     const { store, setRoute, changeRoute } = this.#actions;
     const record = await store.get(name, version);
     if (record === undefined) throw unknownIndex(name, version, await store.list());
@@ -212,20 +212,20 @@ class IndexAdmin {
     const warnings = promotionWarnings(before?.version === version ? undefined : before, now);
     // Its shards that are served can be asked for with a lower minCoverage.
     if (force) await store.setReady(name, version);
-    await setRoute(name, { weights: { [version]: 100 } });
+    await setRoute(name, { weights: { [version]: 100 } }, by);
     // It may have been removed meanwhile.
     if ((await store.get(name, version)) !== undefined) return await this.#changed(record, warnings);
-    await changeRoute(name, (route) => withoutVersion(route, version));
+    await changeRoute(name, by, (route) => withoutVersion(route, version));
     throw unknownIndex(name, version, await store.list());
   }
 
-  async remove(name: string, version: string): Promise<void> {
-    const { store, changeRoute } = this.#actions;
+  async remove(name: string, version: string, by: string): Promise<void> {
+    const { store, changeRoute, forgetRoutes } = this.#actions;
     const versions = (await store.list()).filter((one) => one.name === name);
     const others = versions.filter((one) => one.version !== version);
     if (others.length === versions.length) throw unknownIndex(name, version, await store.list());
     // The route goes first: without its record, a version cannot be removed again.
-    await changeRoute(name, (route) => {
+    await changeRoute(name, by, (route) => {
       if ((route.weights[version] ?? 0) > 0 && others.length > 0) {
         const why = `${name}@${version} gets calls that name no version; give them to another one first: katamari index promote ${name}@${others[0]?.version}`;
         throw bad(why);
@@ -235,7 +235,8 @@ class IndexAdmin {
     });
     await store.remove(name, version);
     // It may have been promoted meanwhile.
-    await changeRoute(name, (route) => withoutVersion(route, version));
+    await changeRoute(name, by, (route) => withoutVersion(route, version));
+    if (others.length === 0) await forgetRoutes(name);
   }
 
   async #replicaWarnings(record: IndexRecord): Promise<readonly string[]> {
@@ -311,13 +312,13 @@ class IndexAdmin {
   }
 
   /** Before a second version is added, the first one gets all calls by a route, until another is promoted. */
-  async #keepRoute({ name, version }: IndexRecord): Promise<void> {
+  async #keepRoute({ name, version, by }: IndexRecord): Promise<void> {
     const { store, changeRoute } = this.#actions;
     const others = (await store.list()).filter((one) => one.name === name && one.version !== version);
     const [first] = [...others].sort((a, b) => a.atMs - b.atMs);
     if (first === undefined) return;
     const weights = { [first.version]: 100 };
-    await changeRoute(name, (route) => (Object.keys(route.weights).length > 0 ? undefined : { ...route, weights }));
+    await changeRoute(name, by, (route) => (Object.keys(route.weights).length > 0 ? undefined : { ...route, weights }));
   }
 }
 

@@ -2,8 +2,17 @@
 // When every shard has enough replicas, it gets the calls that name no version. Each is recorded once, with a
 // check-and-set of the record, and a route that was set after the version was added stands.
 
-import type { ConsulClient, ConsulEntry } from '../consul/mod.ts';
-import { INDEX, keysOf, pathOfId, readEntry, ROUTE, type EventLog, type IndexRecord, type Route } from '../mesh/mod.ts';
+import type { ConsulClient } from '../consul/mod.ts';
+import {
+  INDEX,
+  keysOf,
+  pathOfId,
+  readEntry,
+  routeIn,
+  RouteStore,
+  type EventLog,
+  type IndexRecord,
+} from '../mesh/mod.ts';
 import type { Election } from './election.ts';
 import type { WriteOutcome } from './fenced-write.ts';
 
@@ -41,13 +50,19 @@ export async function recordProgress(
   };
   const routeKey = keys.routes + record.name;
   const routeEntry = isDue ? await client.get(routeKey, signal) : undefined;
-  const routeIndex = routeEntry?.modifyIndex ?? 0;
-  const route = JSON.stringify({ ...routeIn(routeEntry), weights: { [record.version]: 100 } });
-  // A route that an admin has set since the version was added stays.
-  const isPromoted = isDue && routeIndex < entry.createIndex;
+  const modifyIndex = routeEntry?.modifyIndex ?? 0;
+  const before = routeIn(routeEntry);
+  // A route that an admin has set since the version was added stays. The indexes of Consul would not show it: when
+  // Consul has lost its data, a leader writes records and routes again.
+  const isSameStill =
+    record.routeIndex === undefined ? modifyIndex < entry.createIndex : record.routeIndex === (before?.index ?? 0);
+  const isPromoted = isDue && isSameStill;
+  const index = isPromoted ? await new RouteStore(client, mesh).keep(record.name, before) : 0;
+  const made = { index, by: 'leader', atMs: nowMs };
+  const route = JSON.stringify({ ...before, weights: { [record.version]: 100 }, ...made });
   const steps = [
     { verb: 'cas', key, value: JSON.stringify(next), index: entry.modifyIndex } as const,
-    ...(isPromoted ? [{ verb: 'cas', key: routeKey, value: route, index: routeIndex } as const] : []),
+    ...(isPromoted ? [{ verb: 'cas', key: routeKey, value: route, index: modifyIndex } as const] : []),
   ];
   const outcome = await election.write(term, steps, signal);
   if (outcome.kind !== 'done') return outcome;
@@ -55,12 +70,6 @@ export async function recordProgress(
   if (isReady) events.add('index_ready', id, `all ${record.shards} shards are served, ${seconds} s after it was added`);
   if (isPromoted) events.add('routes_changed', record.name, `{"${record.version}":100}: it has its replicas`);
   return outcome;
-}
-
-/** The route in an entry of Consul; none if it cannot be read. */
-function routeIn(entry: ConsulEntry | undefined): Route | undefined {
-  const route = entry === undefined ? undefined : readEntry(ROUTE, entry);
-  return route instanceof Error ? undefined : route;
 }
 
 /** Whether a version has the replicas for its promotion, which is not recorded yet. */

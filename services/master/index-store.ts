@@ -12,6 +12,7 @@ import {
   keysOf,
   manifestHash,
   readEntry,
+  routeIn,
   type EventLog,
   type IndexRecord,
   type Keys,
@@ -79,7 +80,7 @@ export class IndexStore {
     record: Omit<IndexRecord, 'manifest' | 'shards' | 'bytes'>,
     manifest: ManifestRecord,
   ): Promise<IndexRecord> {
-    const { events } = this.#options;
+    const { client, events } = this.#options;
     const { shards } = manifest;
     const text = manifestText(manifest);
     const bytes = Buffer.byteLength(text);
@@ -89,6 +90,7 @@ export class IndexStore {
     }
     const whole: IndexRecord = {
       ...record,
+      routeIndex: routeIn(await client.get(this.#keys.routes + record.name))?.index ?? 0,
       manifest: manifestHash(text),
       shards: shards.length,
       bytes: shards.reduce((sum, shard) => sum + shard.bytes, 0),

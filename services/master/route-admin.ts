@@ -1,7 +1,7 @@
 // The methods of the admin service about routes, in the shapes of idl/katamari.thrift.
 
 import { ANONYMOUS, identityOf, NO_DETAILS, NONE, type PoolQuery } from '../../core/rpc/mod.ts';
-import type { Route, RouteExplanation, Routes } from '../mesh/mod.ts';
+import { wholeRoute, type Route, type RouteChange, type RouteExplanation, type Routes } from '../mesh/mod.ts';
 import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
 import {
   checkRoute,
@@ -16,12 +16,21 @@ export interface RouteActions {
   readonly routes: () => Routes;
   readonly explainRoute: (call: PoolQuery) => RouteExplanation | undefined;
   /** Sets the weights, and what else the route has; undefined restores the route of the configuration. */
-  readonly setRoute: (service: string, route: Route | undefined) => Promise<void>;
+  readonly setRoute: (service: string, route: Route | undefined, by: string, index?: number) => Promise<void>;
+  /** The newest first. */
+  readonly routeHistory: (service: string) => Promise<readonly RouteChange[]>;
 }
 
 interface RouteArgs extends TokenArgs {
   readonly route: ThriftRoute;
   /** Also with versions that do not exist. */
+  readonly force: boolean;
+}
+
+interface UndoArgs extends TokenArgs {
+  readonly serviceName: string;
+  /** The first change to undo; 0 for the last one. */
+  readonly index: number;
   readonly force: boolean;
 }
 
@@ -39,7 +48,7 @@ interface ImaginedCall {
 
 /** @param known returns what a service has in the mesh */
 export function routeMethods(
-  { routes, explainRoute, setRoute }: RouteActions,
+  { routes, explainRoute, setRoute, routeHistory }: RouteActions,
   known: (service: string) => Promise<KnownVersions>,
 ): Readonly<Record<string, AdminMethod>> {
   return {
@@ -58,7 +67,7 @@ export function routeMethods(
     setRoute: {
       scope: 'operate',
       subject: ({ route }: RouteArgs) => route.serviceName,
-      act: async ({ route, force }: RouteArgs, { note }) => {
+      act: async ({ route, force }: RouteArgs, { caller, note }) => {
         const { serviceName } = route;
         const given = routeOf(route);
         const routeNow = (): unknown => routes().get(serviceName) ?? null;
@@ -66,11 +75,51 @@ export function routeMethods(
         note(before, given);
         checkRoute(serviceName, given);
         if (!force) checkRouteVersions(serviceName, given, await known(serviceName));
-        await setRoute(serviceName, isReset(given) ? undefined : given);
+        await setRoute(serviceName, isReset(given) ? undefined : given, caller.name, route.index);
         note(before, routeNow());
       },
     },
+    getRouteHistory: {
+      scope: 'read',
+      act: async ({ serviceName }: TokenArgs & { serviceName: string }) =>
+        (await routeHistory(serviceName)).map(({ route, ...change }) =>
+          route === null ? change : { ...change, route: { serviceName, ...route } },
+        ),
+    },
+    undoRoute: {
+      scope: 'operate',
+      subject: ({ serviceName }: UndoArgs) => serviceName,
+      act: async ({ serviceName, index, force }: UndoArgs, { caller, note }) => {
+        const changes = await routeHistory(serviceName);
+        const route = routeBefore(serviceName, changes, index);
+        const [last] = changes;
+        const before = last?.route ?? null;
+        note(before, route);
+        if (route !== null && !force) checkRouteVersions(serviceName, route, await known(serviceName));
+        const now = before === null ? 0 : last?.index;
+        await setRoute(serviceName, route === null ? undefined : wholeRoute(route), caller.name, now);
+      },
+    },
   };
+}
+
+/**
+ * The route that a change has replaced; null for that of the configuration.
+ * @param index of the change; 0 for the last one @throws ThriftException AdminRefused
+ */
+function routeBefore(service: string, changes: readonly RouteChange[], index: number): Route | null {
+  const [last] = changes;
+  if (last === undefined) throw refused('unknown_name', `the route of ${service} was never changed`);
+  const at = index === 0 ? 0 : changes.findIndex((change) => change.index === index);
+  const before = changes[at + 1];
+  if (at !== -1 && before !== undefined) return before.route;
+  if (at !== -1 && changes[at]?.index === 1) return null;
+  const [oldest, first] = [changes.at(-1), changes.at(-2) ?? last];
+  const from = oldest?.index === 1 ? 1 : first.index;
+  throw refused(
+    'unknown_name',
+    `change ${index || last.index} of the route of ${service} cannot be undone: the history has changes ${from} to ${last.index}`,
+  );
 }
 
 function queryOf({ serviceName, method, version, caller, roles, headers, tags, key }: ImaginedCall): PoolQuery {

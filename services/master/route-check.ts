@@ -20,6 +20,8 @@ export interface ThriftRoute {
   readonly experiment?: string | undefined;
   readonly fallback?: string | undefined;
   readonly callersChoose?: boolean | undefined;
+  /** The change that it is made from. */
+  readonly index?: number | undefined;
 }
 
 type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
@@ -50,11 +52,6 @@ export function checkRoute(service: string, route: Route): void {
   const wrong = shares.find(([, share]) => share < 0);
   if (wrong !== undefined)
     throw refused('invalid', `the weight of version ${wrong[0]} is ${wrong[1]}, expected 0 or more`);
-  if (shares.length > 0 && shares.every(([, share]) => share === 0))
-    throw refused(
-      'invalid',
-      `the weights of ${service} are all 0, expected one above 0. Without weights, versions share the calls by their number of resources`,
-    );
   const parsed = ROUTE.safeParse(mergeRoute({ weights: {} }, route));
   const [form] = parsed.error?.issues ?? [];
   if (form !== undefined) throw refused('invalid', `${placeOf(service, form.path)}: ${form.message}`);

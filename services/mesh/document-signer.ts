@@ -14,8 +14,8 @@ import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 
 /** @param secrets the secrets of the mesh; the first signs, all are accepted */
 export function documentSigner(mesh: string, secrets: () => readonly string[]): DocumentSigner {
-  const { deployments, indices, assignments, drained, routes, settings, tokens, policies } = keysOf(mesh);
-  const folders = [deployments, indices, assignments, drained, routes, tokens, policies];
+  const { deployments, indices, assignments, drained, routes, routeHistory, settings, tokens, policies } = keysOf(mesh);
+  const folders = [deployments, indices, assignments, drained, routes, routeHistory, tokens, policies];
   const keys = new Map<string, Buffer>();
   const keyOf = (secret: string): Buffer => {
     const known = keys.get(secret);

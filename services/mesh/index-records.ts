@@ -18,6 +18,8 @@ export interface IndexRecord {
   readonly pinnedTo?: readonly string[] | undefined;
   /** The version gets the calls when every shard has this many replicas; 0: a person decides. */
   readonly promoteAtReplicas: number;
+  /** Number of the change that had made the route of the index when the version was added; 0 for none. */
+  readonly routeIndex?: number | undefined;
   /** SHA-256 of the text of its manifest. */
   readonly manifest: string;
   readonly shards: number;
@@ -94,6 +96,7 @@ export const INDEX: z.ZodType<IndexRecord> = z.object({
   replicas: count(1_000),
   pinnedTo: z.array(text()).max(1_000).optional(),
   promoteAtReplicas: count(1_000),
+  routeIndex: z.int().min(0).optional(),
   manifest: sha256(),
   shards: count(SHARDS_MAX),
   bytes: z.int().min(0),

@@ -87,10 +87,13 @@ export {
   RULE_HEADER,
   RULE_NAME,
   versionsOfRoute,
+  wholeRoute,
   type Route,
+  type RouteChange,
   type RouteRule,
   type Routes,
 } from './route.ts';
+export { RouteStore, routeIn } from './route-store.ts';
 export { Router } from './router.ts';
 export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';

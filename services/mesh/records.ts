@@ -26,6 +26,8 @@ export interface Keys {
   /** Shards that managers hold, for the leader. */
   readonly holdings: string;
   readonly routes: string;
+  /** Earlier routes of each service, by number. */
+  readonly routeHistory: string;
   readonly settings: string;
   /** Admin tokens, by their hash. */
   readonly tokens: string;
@@ -53,6 +55,7 @@ export function keysOf(mesh: string): Keys {
     manifests: `${prefix}manifests/`,
     holdings: `${prefix}holdings/`,
     routes: `${prefix}routes/`,
+    routeHistory: `${prefix}route-history/`,
     settings: `${prefix}settings`,
     tokens: `${prefix}tokens/`,
     policies: `${prefix}policies/`,

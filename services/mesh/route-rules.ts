@@ -12,7 +12,7 @@ export function ruleApplies(rule: RouteRule, query: PoolQuery, salt: string): bo
   if (tags !== undefined && !tags.some((tag) => query.tags.includes(tag))) return false;
   if (callers !== undefined && !callers.some((pattern) => isNamed(identity.name, pattern))) return false;
   if (roles !== undefined && !roles.some((role) => identity.roles.includes(role))) return false;
-  if (keys !== undefined && !keys.includes(key)) return false;
+  if (keys !== undefined && !hasItem(keys, key)) return false;
   if (share !== undefined && (key === '' || pointOf(`${salt}\n${rule.name}`, key) * 100 >= share)) return false;
   if (headers === undefined) return true;
   return Object.entries(headers).every(([name, wanted]) => {
@@ -42,6 +42,14 @@ export function whyRuleDiffers(rule: RouteRule, query: PoolQuery, salt: string):
   return '';
 }
 
+/** Whether a list has an item. A rule may have thousands of keys, and this runs for every call. */
+function hasItem(list: readonly string[], item: string): boolean {
+  if (list.length <= SHORT_LIST) return list.includes(item);
+  let items = ITEMS.get(list);
+  if (items === undefined) ITEMS.set(list, (items = new Set(list)));
+  return items.has(item);
+}
+
 /** At most five of them. */
 function or(items: readonly string[]): string {
   return items.length > 5 ? `${items.slice(0, 5).join(', ')} or one of ${items.length - 5} more` : items.join(' or ');
@@ -57,3 +65,7 @@ function headerOf(headers: PoolQuery['headers'] = {}, name: string): string | un
   const value = own === undefined ? undefined : headers[own];
   return typeof value === 'object' ? value.join(', ') : value;
 }
+
+const SHORT_LIST = 8;
+/** The items of long lists of routes in use. */
+const ITEMS = new WeakMap<readonly string[], ReadonlySet<string>>();

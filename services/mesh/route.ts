@@ -1,5 +1,6 @@
 // The route of a service: which version gets which of its calls. Rules come first, then the weights.
 
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 
 export interface Route {
@@ -19,6 +20,21 @@ export interface Route {
   readonly fallback?: string | undefined;
   /** Whether callers may ask for a version; default true. */
   readonly callersChoose?: boolean | undefined;
+  /** Number of the change that made it, from 1. The mesh sets this and what follows; a configuration has none. */
+  readonly index?: number | undefined;
+  /** Name of the admin token, or `leader`. */
+  readonly by?: string | undefined;
+  readonly atMs?: number | undefined;
+}
+
+/** One change of the route of a service. */
+export interface RouteChange {
+  /** From 1; 0 for a route of a mesh that counted no changes yet. */
+  readonly index: number;
+  readonly by: string;
+  readonly atMs: number;
+  /** What it made; null if it restored the route of the configuration. */
+  readonly route: Route | null;
 }
 
 /** All conditions must hold. Of the items of one condition, one is enough. */
@@ -82,6 +98,16 @@ export function mergeRoute(now: Route, given: Route): Route {
   };
 }
 
+/** The same route, but merging it leaves nothing of the one before. */
+export function wholeRoute(route: Route): Route {
+  return { rules: [], experiment: '', fallback: 'others', callersChoose: true, ...route };
+}
+
+/** Whether two routes say the same, whichever changes made them. */
+export function isSameRoute(one: Route, other: Route): boolean {
+  return isDeepStrictEqual(mergeRoute({ weights: {} }, one), mergeRoute({ weights: {} }, other));
+}
+
 /** Whether a route says nothing. */
 export function isNoRoute({ weights, rules = [], experiment, fallback, callersChoose = true }: Route): boolean {
   const hasWeight = Object.values(weights).some((weight) => weight > 0);
@@ -125,4 +151,15 @@ export const ROUTE: z.ZodType<Route> = z.object({
   experiment: z.string().max(100).optional(),
   fallback: z.string().max(100).optional(),
   callersChoose: z.boolean().optional(),
+  index: z.int().min(0).optional(),
+  by: z.string().optional(),
+  atMs: z.number().optional(),
+});
+
+/** `route-history/<service>/<index>` in Consul. */
+export const ROUTE_CHANGE: z.ZodType<RouteChange> = z.object({
+  index: z.int().min(0),
+  by: z.string(),
+  atMs: z.number(),
+  route: ROUTE.nullable(),
 });

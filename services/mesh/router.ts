@@ -1,6 +1,5 @@
-// The router picks the pool and the manager of every call, shortens the deadline to the timeout of the method, and
-// retries calls that did not run or are idempotent, within the deadline and a retry budget. The matching pools of a
-// call without roles, tags and details come from a cache.
+// The router sends every call to a manager of its pool (routing-table.ts), shortens the deadline to the timeout of the
+// method, and retries calls that did not run or are idempotent, within the deadline and a retry budget.
 //
 // When several managers serve a pool, the router binds late, in two steps. It first offers the call to managers that
 // reported a free resource, with `doNotQueue`; a stale report costs one round trip. If all of them refuse, the call
@@ -13,7 +12,6 @@ import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, NO_COPY_UP, Re
 import {
   ANONYMOUS,
   dispatchOf,
-  hasNoDetails,
   withCall,
   type Call,
   type CallerIdentity,
@@ -30,22 +28,13 @@ import {
 import type { Method } from '../../core/thrift/mod.ts';
 import { AccessFilter, type AccessPolicy, type CallQuotas, type QuotaShare } from './access-filter.ts';
 import { chooseManager } from './choose-manager.ts';
-import { chooseByRoute, type ChoiceReason, highestVersion, shareOf } from './choose-version.ts';
-import { awaitedBy, type DeployedService } from './deployed.ts';
-import { explainRoute, type RouteExplanation } from './explain-route.ts';
-import { matchPlainCall, matchPools, type ServiceEntry } from './match-pools.ts';
-import { mergeViews } from './merged-view.ts';
-import {
-  ambiguousMethodError,
-  failedError,
-  noMatchError,
-  unknownMethodError,
-  unknownServiceError,
-} from './no-pool-error.ts';
+import type { DeployedService } from './deployed.ts';
+import type { RouteExplanation } from './explain-route.ts';
+import { failedError } from './no-pool-error.ts';
 import type { Offer } from './offer.ts';
-import { isNoRoute, type Route, type Routes } from './route.ts';
+import type { Routes } from './route.ts';
+import { RoutingTable } from './routing-table.ts';
 import { RuleCounts, type RuleCount } from './rule-counts.ts';
-import { VersionSplits } from './version-split.ts';
 
 export interface RouterOptions {
   readonly clock: Clock;
@@ -60,24 +49,17 @@ export class Router implements Directory {
   readonly #clock: Clock;
   readonly #budget: RetryBudget;
   readonly #access: AccessFilter;
+  readonly #table: RoutingTable;
   readonly #ruleCounts: RuleCounts = new RuleCounts();
   readonly #quotas: CallQuotas | undefined;
-  readonly #random: () => number;
-  #services: ReadonlyMap<string, ServiceEntry> = new Map();
-  /** Names of services by method, for calls that name no service. */
-  #servicesByMethod: ReadonlyMap<string, readonly string[]> = new Map();
-  #offers: readonly Offer[] = [];
-  #deployed: readonly DeployedService[] = [];
-  #routes: Routes = new Map();
-  #views: readonly PoolView[] = [];
   /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
 
   constructor({ clock, onDenied = () => undefined, quotas, random = Math.random }: RouterOptions) {
     this.#clock = clock;
     this.#quotas = quotas;
-    this.#random = random;
     this.#access = new AccessFilter(onDenied);
+    this.#table = new RoutingTable(this.#access, random);
     this.#budget = new RetryBudget(clock);
     this.#waiting = new WaitingCallsByKey({ clock, deadlines: new DeadlineWheel(clock), max: WAITING_MAX });
   }
@@ -88,14 +70,13 @@ export class Router implements Directory {
    * @param deployed what should run, merged (mergeDeployed)
    */
   setOffers(offers: readonly Offer[], deployed: readonly DeployedService[] = []): void {
-    this.#offers = [...offers].sort(byServiceThenVersion);
-    this.#deployed = deployed;
-    this.#rebuild();
+    this.#table.setOffers(offers, deployed);
+    this.#waiting.resume();
   }
 
   setRoutes(routes: Routes): void {
-    this.#routes = routes;
-    this.#rebuild();
+    this.#table.setRoutes(routes);
+    this.#waiting.resume();
   }
 
   /** Replaces the access policy. Calls that were already sent are not affected. */
@@ -115,12 +96,12 @@ export class Router implements Directory {
 
   /** Returns each pool once, even if several managers serve it. */
   pools(): readonly PoolView[] {
-    return this.#views;
+    return this.#table.pools();
   }
 
   choose(query: PoolQuery): ChosenPool {
     const reason = { rule: '' };
-    const pool = this.#chooseOffers(query, reason, true)[0] as Offer;
+    const pool = this.#table.choose(query, reason, true)[0] as Offer;
     if (reason.rule === '') return pool;
     const { id, details, interface: iface, free, alive, queued } = pool;
     return { id, details, interface: iface, free, alive, queued, rule: reason.rule };
@@ -129,7 +110,7 @@ export class Router implements Directory {
   waitForCopy(query: PoolQuery, call: CallWithoutPool): boolean {
     const { service, method, identity = ANONYMOUS } = query;
     if (method !== '' && !this.#access.mayName(identity, service, method)) return false;
-    const awaited = this.#awaited(query);
+    const awaited = this.#table.awaited(query);
     const [first] = awaited;
     if (first === undefined) return false;
     const coming = awaited.filter(({ failure }) => failure === '');
@@ -148,8 +129,7 @@ export class Router implements Directory {
 
   /** Returns the share of a service's calls that a version gets now, 0..1. */
   weightOf(service: string, version: string): number {
-    const entry = this.#services.get(service);
-    return entry === undefined ? 0 : shareOf(entry, version);
+    return this.#table.weightOf(service, version);
   }
 
   /** Routes a call. */
@@ -162,15 +142,7 @@ export class Router implements Directory {
 
   /** Says what the route of a service does with a call; undefined for an unknown service. It counts no call. */
   explain(query: PoolQuery): RouteExplanation | undefined {
-    const entry = this.#services.get(query.service);
-    if (entry === undefined) return undefined;
-    // Splits of its own: the next call of a client gets the version that it would have got.
-    const apart = { ...entry, splits: new VersionSplits(entry.splits.salt, this.#random) };
-    const offers = query.method === '' ? entry.offers : matchPools(entry, query);
-    return explainRoute(entry, query, (reason) => {
-      if (offers.length === 0) throw noMatchError(entry, query, this.#known);
-      return chooseByRoute(apart, offers, query, reason);
-    });
+    return this.#table.explain(query);
   }
 
   /** Calls that rules of routes have led. */
@@ -185,7 +157,7 @@ export class Router implements Directory {
     try {
       const { call, next } = routed;
       // A faceplate that has asked `choose` sends the version that it got, and later tries have that of the first.
-      const offers = this.#chooseOffers(next, routed, next === call && call.rule === undefined);
+      const offers = this.#table.choose(next, routed, next === call && call.rule === undefined);
       this.#charge(routed, offers[0] as Offer);
       offer = chooseManager(offers, routed.failedOffer, routed.busyOffers);
       if (offer !== undefined) {
@@ -296,20 +268,6 @@ export class Router implements Directory {
     call.fail(new KatamariError('overloaded', why, facts));
   }
 
-  /** The deployments without a copy that a call could use; of those with a weight, if its route has any. */
-  #awaited(query: PoolQuery): readonly DeployedService[] {
-    if (query.service === '') {
-      // The interface of a service without pools is unknown: it may be the one with this method.
-      if (this.#servicesByMethod.has(query.method)) return [];
-      return [...this.#services.values()].flatMap(({ deployed, offers }) => awaitedBy(query, deployed, offers));
-    }
-    const entry = this.#services.get(query.service);
-    if (entry === undefined) return [];
-    const awaited = awaitedBy(query, entry.deployed, entry.offers);
-    const weighted = awaited.filter(({ version }) => (entry.route?.weights[version] ?? 0) > 0);
-    return query.version === '' && weighted.length > 0 ? weighted : awaited;
-  }
-
   /**
    * Returns the call to send to the pool. It names the exact service and version, and its deadline is shortened to
    * the timeout of the method.
@@ -339,133 +297,8 @@ export class Router implements Directory {
     )
       return false;
     // Do not retry at a manager whose queue is full. Another manager of the pool may have room.
-    if (rule === 'yes' && !this.#hasOtherManager(offer)) return false;
+    if (rule === 'yes' && !this.#table.hasOtherManager(offer)) return false;
     return this.#budget.take();
-  }
-
-  #hasOtherManager({ details: { service, version }, manager }: Offer): boolean {
-    const { offers = [] } = this.#services.get(service) ?? {};
-    return offers.some((other) => other.details.version === version && other.manager !== manager && other.isReachable);
-  }
-
-  /**
-   * The offers of the pool for a call, one per manager; never empty. Versions that the caller may not call are no
-   * candidates.
-   * @param isWish whether the caller asks for the version of the query @throws KatamariError `no_pool`, `denied`
-   */
-  #chooseOffers(query: PoolQuery, reason: ChoiceReason, isWish: boolean): readonly Offer[] {
-    const identity = query.identity ?? ANONYMOUS;
-    const entry = this.#services.get(query.service) ?? this.#serviceOf(query, identity);
-    const offers = this.#match(entry, query, identity);
-    if (offers.length === 0) throw this.#access.denied(identity, query);
-    if (query.version !== '') {
-      if (isWish && entry.route?.callersChoose === false) throw wishDenied(entry.name, query.version);
-      return highestVersion(offers, query);
-    }
-    const chosen = chooseByRoute(entry, offers, query, reason);
-    if (chosen.length === 0) throw this.#noPool(identity, query, noMatchError(entry, query, this.#known));
-    return chosen;
-  }
-
-  /** The matching offers that the caller may call; empty if there are only others. @throws KatamariError `no_pool` */
-  #match(entry: ServiceEntry, query: PoolQuery, identity: CallerIdentity): readonly Offer[] {
-    const isPlain = query.roles.length === 0 && query.tags.length === 0 && hasNoDetails(query);
-    const matching = isPlain ? matchPlainCall(entry, query) : matchPools(entry, query);
-    if (matching.length === 0) throw this.#noPool(identity, query, noMatchError(entry, query, this.#known));
-    if (isPlain) return this.#access.allowed(identity, matching, query);
-    if (!this.#access.isLimited(identity)) return matching;
-    // Of the pools that the caller may call, the best is chosen: tags and details must not lead to another one.
-    const offers = entry.offers.filter((offer) => this.#access.mayCall(identity, offer, query.method));
-    return matchPools({ ...entry, offers }, query);
-  }
-
-  /** The service of a call that names none: the only service that has the method. @throws KatamariError `no_pool` */
-  #serviceOf(query: PoolQuery, identity: CallerIdentity): ServiceEntry {
-    if (query.service !== '') throw this.#noPool(identity, query, unknownServiceError(query, this.#known));
-    const all = this.#servicesByMethod.get(query.method) ?? [];
-    const names = this.#access.isLimited(identity)
-      ? all.filter((name) => this.#mayCallAny(identity, this.#services.get(name) as ServiceEntry, query.method))
-      : all;
-    const entry = this.#services.get(names[0] ?? '');
-    if (entry === undefined) throw this.#noPool(identity, query, unknownMethodError(query, this.#known));
-    if (names.length > 1) throw ambiguousMethodError(query, names);
-    return entry;
-  }
-
-  #mayCallAny(identity: CallerIdentity, { offers }: ServiceEntry, method: string): boolean {
-    return offers.some((offer) => this.#access.mayCall(identity, offer, method));
-  }
-
-  /** Keeps what the mesh offers from callers that may not call it: neither the code nor the text tells them. */
-  #noPool(identity: CallerIdentity, query: PoolQuery, error: KatamariError): KatamariError {
-    if (!this.#access.isLimited(identity)) return error;
-    const { service, version, method } = query;
-    if (!this.#access.mayName(identity, service, method)) return this.#access.denied(identity, query);
-    const target = `${service}${version === '' ? '' : `@${version}`}${service === '' ? '' : '.'}${method}`;
-    return new KatamariError('no_pool', `No pool that this caller may call offers ${target}`, error.facts);
-  }
-
-  get #known(): {
-    services: ReadonlyMap<string, ServiceEntry>;
-    servicesByMethod: ReadonlyMap<string, readonly string[]>;
-  } {
-    return { services: this.#services, servicesByMethod: this.#servicesByMethod };
-  }
-
-  #rebuild(): void {
-    const services = new Map<string, ServiceEntry & { readonly offers: Offer[] }>();
-    const byMethod = new Map<string, Set<string>>();
-    const deployed = new Map<string, DeployedService[]>();
-    for (const one of this.#deployed) deployed.set(one.service, [...(deployed.get(one.service) ?? []), one]);
-    for (const offer of this.#offers) {
-      const { service } = offer.details;
-      const known = services.get(service);
-      if (known !== undefined) known.offers.push(offer);
-      else {
-        services.set(service, {
-          name: service,
-          offers: [offer],
-          deployed: deployed.get(service) ?? [],
-          route: this.#routeOf(service),
-          plainMatches: new Map(),
-          splits: this.#splitsOf(service, this.#routeOf(service)),
-        });
-      }
-      for (const method of offer.interface.methods.keys()) {
-        const names = byMethod.get(method) ?? new Set();
-        byMethod.set(method, names.add(service));
-      }
-    }
-    for (const [name, ofService] of deployed) {
-      if (services.has(name)) continue;
-      const route = this.#routeOf(name);
-      services.set(name, {
-        name,
-        offers: [],
-        deployed: ofService,
-        route,
-        plainMatches: new Map(),
-        splits: this.#splitsOf(name, route),
-      });
-    }
-    this.#services = services;
-    this.#servicesByMethod = new Map([...byMethod].map(([method, names]) => [method, [...names]]));
-    this.#views = mergeViews(this.#offers);
-    this.#access.forget();
-    this.#waiting.resume();
-  }
-
-  /** A change of pools or weights does not begin the pattern of versions anew. */
-  #splitsOf(service: string, route: Route | undefined): VersionSplits {
-    const known = this.#services.get(service)?.splits;
-    const salt = route?.experiment ?? service;
-    return known?.salt === salt ? known : new VersionSplits(salt, this.#random);
-  }
-
-  /** The route of a service; undefined when it has no rules, and no version has a weight. */
-  #routeOf(service: string): Route | undefined {
-    const route = this.#routes.get(service);
-    return route === undefined || isNoRoute(route) ? undefined : route;
   }
 }
 
@@ -520,11 +353,6 @@ class RoutedCall implements CallSink {
   }
 }
 
-function wishDenied(service: string, version: string): KatamariError {
-  const why = `the route of ${service} does not let callers choose one; leave it out`;
-  return new KatamariError('denied', `This call asks for version ${version}, and ${why}`);
-}
-
 function isNoPool(thrown: unknown): boolean {
   return thrown instanceof KatamariError && thrown.code === 'no_pool';
 }
@@ -537,11 +365,6 @@ function isRefusal({ code, facts }: KatamariError): boolean {
 /** Whether a manager refused a call because it does not have the pool, or not for long. */
 function isGone({ code, facts }: KatamariError): boolean {
   return (code === 'no_pool' || code === 'draining') && facts.notRun === true;
-}
-
-function byServiceThenVersion(a: Offer, b: Offer): number {
-  if (a.details.service !== b.details.service) return a.details.service < b.details.service ? -1 : 1;
-  return a.details.version === b.details.version ? 0 : a.details.version < b.details.version ? -1 : 1;
 }
 
 const ATTEMPTS_MAX = 3;

@@ -7,8 +7,6 @@ import {
   type ConsulClient,
   type ConsulEntry,
   setUnlessChanged,
-  UNCHANGED,
-  type ValueChange,
   watchPrefix,
   type ChangeFacts,
   type ConsulWatch,
@@ -20,7 +18,8 @@ import { DEPLOYMENT, type Deployment } from './deployment.ts';
 import type { EventLog } from './event-log.ts';
 import type { Reachability } from './reachability.ts';
 import { keysOf, readEntry, readRecords, type Keys, type RecordCache } from './records.ts';
-import { isNoRoute, mergeRoute, ROUTE, type Route, type Routes } from './route.ts';
+import { isNoRoute, isSameRoute, mergeRoute, ROUTE, type Route, type RouteChange, type Routes } from './route.ts';
+import { routeIn, routeOvertaken, RouteStore, type RouteEdit } from './route-store.ts';
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
 
@@ -38,6 +37,7 @@ export class SharedState {
   readonly #options: SharedStateOptions;
   readonly #clock: Clock;
   readonly #keys: Keys;
+  readonly #store: RouteStore;
   readonly #end = new AbortController();
   readonly #watches: ConsulWatch[] = [];
   #initial: SharedStateOptions['initial'];
@@ -55,6 +55,7 @@ export class SharedState {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#keys = keysOf(options.mesh);
+    this.#store = new RouteStore(options.client, options.mesh);
     // Each request in flight adds a listener to this signal. Many listeners are not a leak, so disable the warning.
     setMaxListeners(0, this.#end.signal);
     this.#initial = options.initial;
@@ -141,35 +142,41 @@ export class SharedState {
   /**
    * Sets the weights of a service for the whole mesh, and what else `route` has; the rest of its route stays. undefined
    * restores the route of the configuration.
-   * @throws KatamariError bad_request when another client changes it at the same time; ConsulError
+   * @param by name of the admin token
+   * @param index number of the change whose route this one replaces, 0 for that of the configuration; undefined for any
+   * @throws KatamariError bad_request when another change came first; ConsulError
    */
-  async setRoute(service: string, route: Route | undefined): Promise<void> {
-    let next = NO_ROUTE;
-    const change = setUnlessChanged(
-      (entry) => {
-        if (route !== undefined) next = mergeRoute(this.#routeOf(service, entry), route);
-        return valueOf(next);
-      },
-      () => routeOvertaken(service),
-    );
-    if (!(await changeValue(this.#options.client, this.#keys.routes + service, change))) throw routeOvertaken(service);
-    this.#adoptRoute(service, next);
+  async setRoute(service: string, route: Route | undefined, by: string, index?: number): Promise<void> {
+    let first: { readonly before: string | undefined; readonly next: Route } | undefined;
+    await this.#editRoute(service, by, (entry) => {
+      const now = routeIn(entry);
+      if (index !== undefined && index !== (now?.index ?? 0)) throw routeChangedSince(service, now, index);
+      const next = route === undefined ? NO_ROUTE : mergeRoute(this.#routeOf(service, entry), route);
+      first ??= { before: entry?.value, next };
+      const isOther = entry?.value !== first.before && !isSameRoute(now ?? NO_ROUTE, first.next);
+      if (isOther) throw routeOvertaken(service);
+      return first.next;
+    });
   }
 
   /**
    * Changes the route of a service for the whole mesh, from the one that is in force.
+   * @param by name of the admin token
    * @param change returns the new route, or undefined to leave it; runs again after a change of another client
    * @throws what `change` throws; KatamariError bad_request when other clients change it all the time; ConsulError
    */
-  async changeRoute(service: string, change: (route: Route) => Route | undefined): Promise<void> {
-    let route: Route | undefined;
-    const changeEntry: ValueChange = (entry) => {
-      route = change(this.#routeOf(service, entry));
-      return route === undefined ? UNCHANGED : valueOf(route);
-    };
-    if (!(await changeValue(this.#options.client, this.#keys.routes + service, changeEntry)))
-      throw routeOvertaken(service);
-    if (route !== undefined) this.#adoptRoute(service, route);
+  async changeRoute(service: string, by: string, change: (route: Route) => Route | undefined): Promise<void> {
+    await this.#editRoute(service, by, (entry) => change(this.#routeOf(service, entry)));
+  }
+
+  /** The changes of a route, the newest first. @throws ConsulError */
+  async routeHistory(service: string): Promise<readonly RouteChange[]> {
+    return await this.#store.history(service);
+  }
+
+  /** Removes the history of a service that is gone. @throws ConsulError */
+  async forgetRoutes(service: string): Promise<void> {
+    await this.#store.forget(service);
   }
 
   /** The route in force with this entry in Consul: an entry that cannot be read leaves the last valid one. */
@@ -179,9 +186,14 @@ export class SharedState {
     return own ?? this.#initial.routes.get(service) ?? NO_ROUTE;
   }
 
+  async #editRoute(service: string, by: string, edit: RouteEdit): Promise<void> {
+    const written = await this.#store.change(service, by, edit);
+    if (written !== undefined) this.#adoptRoute(service, written);
+  }
+
   /** Applies a route that was written here at once; other processes get it from their watches. */
   #adoptRoute(service: string, route: Route): void {
-    const isReset = valueOf(route) === undefined;
+    const isReset = isNoRoute(route);
     const routes = new Map(this.#routes);
     const next = isReset ? this.#initial.routes.get(service) : route;
     const own = new Map(this.#ownRoutes);
@@ -277,17 +289,17 @@ export class SharedState {
 
 /** A route in an event: its weights, and what else it has. */
 function textOf(route: Route | undefined): string {
-  const { weights = {}, ...more } = route ?? {};
-  return JSON.stringify(Object.keys(more).length === 0 ? weights : route);
+  const { index: _, by: _by, atMs: _atMs, ...said } = route ?? NO_ROUTE;
+  const { weights, ...more } = said;
+  return JSON.stringify(Object.keys(more).length === 0 ? weights : said);
 }
 
-/** The value of a route in Consul; undefined for the one of the configuration. */
-function valueOf(route: Route): string | undefined {
-  return isNoRoute(route) ? undefined : JSON.stringify(route);
-}
-
-function routeOvertaken(service: string): KatamariError {
-  return overtaken(`The route of ${service} was`);
+function routeChangedSince(service: string, now: Route | undefined, index: number): KatamariError {
+  const by = now === undefined ? 'its route was reset' : `change ${now.index ?? 0} by ${now.by ?? 'nobody known'} came`;
+  return new KatamariError(
+    'bad_request',
+    `The route of ${service} is not that of change ${index} any more: ${by} since, so this change was not made; read again what is set, and try again`,
+  );
 }
 
 function overtaken(what: string): KatamariError {

@@ -82,7 +82,8 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       setTimeoutMs: (timeoutMs) => shared.setTimeoutMs(timeoutMs),
       routes: () => shared.routes,
       explainRoute: (call) => base.router.explain(call),
-      setRoute: (service, route) => shared.setRoute(service, route),
+      setRoute: (service, route, by, index) => shared.setRoute(service, route, by, index),
+      routeHistory: (service) => shared.routeHistory(service),
       versionsOf: (name) => [
         ...base.router.pools().flatMap(({ details }) => (details.service === name ? [details.version] : [])),
         ...offers.deployed().flatMap(({ service, version }) => (service === name ? [version] : [])),

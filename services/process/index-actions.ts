@@ -52,8 +52,9 @@ export function indexActions(base: ProcessBase, own: ManagerRole | undefined): I
       (router.pools().some(({ details }) => details.service === name) ||
         offers.deployed().some(({ service }) => service === name)),
     routes: () => shared.routes,
-    setRoute: (service, route) => shared.setRoute(service, route),
-    changeRoute: (service, change) => shared.changeRoute(service, change),
+    setRoute: (service, route, by) => shared.setRoute(service, route, by),
+    changeRoute: (service, by, change) => shared.changeRoute(service, by, change),
+    forgetRoutes: (service) => shared.forgetRoutes(service),
     shareOf: (name, version) => router.weightOf(name, version),
     clock,
   };

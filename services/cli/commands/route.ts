@@ -3,12 +3,13 @@
 
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, readRouteFile, type ExitCode } from '../../config/mod.ts';
-import type { Route, RouteExplanation, RouteRule } from '../../mesh/mod.ts';
+import { wholeRoute, type Route, type RouteExplanation, type RouteRule } from '../../mesh/mod.ts';
 import type { AdminClient, ServiceRoute } from '../kit/admin-client.ts';
 import { IndexClient } from '../kit/index-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { unknownTarget } from '../kit/target-name.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
+import { formatHistory } from './route-history.ts';
 import { aliveColor } from './status.ts';
 import { listOf, readText } from '../kit/words.ts';
 import path from 'node:path';
@@ -16,6 +17,12 @@ import { stringify } from 'yaml';
 
 export interface RouteOptions extends ClientOptions {
   readonly reset?: boolean | undefined;
+  /** List the changes of the route. */
+  readonly history?: boolean | undefined;
+  /** Undo the last change, or the one with this number and all since. */
+  readonly undo?: string | true | undefined;
+  /** Refuse the change if the route is not that of the change with this number any more. */
+  readonly expect?: string | undefined;
   /** File with the whole route, as in katamari.yaml; `-` for standard input. */
   readonly file?: string | undefined;
   /** Print the route as such a file. */
@@ -55,11 +62,14 @@ export async function runRoute(
   if (options.explain === true) return await explain(context, service, shares, options);
   const given = await givenRoute(context, service, shares, options);
   const client = connect(context, options);
-  if (given !== undefined) await client.setRoute(service, given, options.force === true);
+  if (options.history === true) return await showHistory(terminal, client, service, options);
+  const isForced = options.force === true;
+  if (given === 'undo') await client.undoRoute(service, changeOf(options.undo), isForced);
+  else if (given !== undefined) await client.setRoute(service, { ...given, ...expected(options) }, isForced);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
   if (options.yaml === true) {
-    const { serviceName: _, ...document } = route ?? { weights: {} };
+    const { serviceName: _, index: _index, by: _by, atMs: _atMs, ...document } = route ?? { weights: {} };
     terminal.write(stringify({ routes: { [service]: document } }));
     return EXIT.done;
   }
@@ -76,6 +86,33 @@ export async function runRoute(
   }
   terminal.write(`${formatRoute(terminal, service, route, lines).join('\n')}\n`);
   return EXIT.done;
+}
+
+async function showHistory(
+  terminal: Terminal,
+  client: AdminClient,
+  service: string,
+  { json }: RouteOptions,
+): Promise<ExitCode> {
+  const changes = await client.routeHistory(service);
+  if (json === true) terminal.write(changes.map((change) => `${JSON.stringify(change)}\n`).join(''));
+  else terminal.write(`${formatHistory(terminal, service, changes).join('\n')}\n`);
+  return EXIT.done;
+}
+
+/** The number of a change; 0 for the last one. */
+function changeOf(text: string | true | undefined): number {
+  if (text === undefined || text === true) return 0;
+  if (/^[1-9]\d{0,9}$/.test(text)) return Number(text);
+  throw new ExitError(
+    EXIT.usage,
+    `Found ${JSON.stringify(text)}, expected the number of a change, as --history lists it`,
+  );
+}
+
+/** What makes setRoute refuse a change of another route. */
+function expected({ expect }: RouteOptions): Pick<Route, 'index'> {
+  return expect === undefined ? {} : { index: expect === '0' ? 0 : changeOf(expect) };
 }
 
 /** Prints which version a call would get, and why. The exit code is 1 if it would get none. */
@@ -109,26 +146,29 @@ function readHeader(text: string): readonly [string, string] {
   return [name.toLowerCase(), value];
 }
 
-/** The route to set; undefined to show the present one. */
+/** What to do: the route to set, or to undo a change; undefined to show the present one. */
 async function givenRoute(
   context: CliContext,
   service: string,
   shares: readonly string[],
-  { reset, file }: RouteOptions,
-): Promise<Route | undefined> {
+  { reset, file, undo, history }: RouteOptions,
+): Promise<Route | 'undo' | undefined> {
   const given = [
     shares.length > 0 ? ['shares'] : [],
     reset === true ? ['--reset'] : [],
     file === undefined ? [] : ['--file'],
+    undo === undefined ? [] : ['--undo'],
+    history === true ? ['--history'] : [],
   ];
   const [one, other] = given.flat();
   if (other !== undefined) throw new ExitError(EXIT.usage, `Found both ${one} and ${other}, expected one of them`);
   if (shares.length > 0) return { weights: readShares(shares) };
   if (reset === true) return { weights: {} };
+  if (undo !== undefined) return 'undo';
   if (file === undefined) return undefined;
   const text = file === '-' ? await context.readInput() : readText(path.resolve(context.cwd, file), file);
   // What the file leaves out goes.
-  return { rules: [], experiment: '', fallback: 'others', callersChoose: true, ...readRouteFile(text, file, service) };
+  return wholeRoute(readRouteFile(text, file, service));
 }
 
 /** The versions of an index. Its processes are the managers that serve its shards. */
@@ -189,6 +229,7 @@ function formatRoute(
       : hasRoute
         ? `${printable(service)} has no weights: versions share the calls by their number of resources.`
         : `${printable(service)} has no route: versions share the calls by their number of resources.`,
+    ...(route?.index === undefined ? [] : [authorOf(route)]),
     '',
     ...formatTable(terminal, COLUMNS, lines),
     ...ruleLines(terminal, route),
@@ -200,6 +241,11 @@ function formatRoute(
       ? ['No version with a weight runs, so all versions share the calls by their number of resources.']
       : []),
   ];
+}
+
+/** `Change 12, by ada at 2026-03-01T10:00:00.000Z.` */
+function authorOf({ index, by = '', atMs = 0 }: ServiceRoute): string {
+  return printable(`Change ${index}, by ${by} at ${new Date(atMs).toISOString()}.`);
 }
 
 /** What a route has beside its weights. */

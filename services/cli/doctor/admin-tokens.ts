@@ -76,6 +76,7 @@ export const SCOPES_OF_CHANGES: ReadonlyMap<string, AdminScope> = new Map<string
   ['drain', 'operate'],
   ['undrain', 'operate'],
   ['setRoute', 'operate'],
+  ['undoRoute', 'operate'],
   ['setSettings', 'operate'],
   ['setIndexReplicas', 'operate'],
   ['pinIndex', 'operate'],

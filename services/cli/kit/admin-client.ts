@@ -85,6 +85,14 @@ type AdminDeployment = Omit<Deployment, 'service' | 'idl' | 'concurrency'> & {
 /** Route of a service. Without weights, versions share the calls by their number of resources. */
 export type ServiceRoute = Route & { readonly serviceName: string };
 
+/** A change of the route of a service. Its route is missing if it restored that of the configuration. */
+export interface ChangeOfRoute {
+  readonly index: number;
+  readonly by: string;
+  readonly atMs: number;
+  readonly route?: ServiceRoute;
+}
+
 /** A call for explainRoute; '' and empty lists for what it does not have. */
 export interface CallSketch {
   readonly serviceName: string;
@@ -199,6 +207,16 @@ export class AdminClient {
    */
   async setRoute(serviceName: string, route: Route, force: boolean = false): Promise<void> {
     await this.#admin('setRoute', { route: { serviceName, ...route }, force });
+  }
+
+  /** The changes of a route, the newest first. */
+  routeHistory(serviceName: string): Promise<ChangeOfRoute[]> {
+    return this.#admin('getRouteHistory', { serviceName }) as Promise<ChangeOfRoute[]>;
+  }
+
+  /** Restores the route that a change has replaced. @param index of the change; 0 for the last one */
+  async undoRoute(serviceName: string, index: number, force: boolean): Promise<void> {
+    await this.#admin('undoRoute', { serviceName, index, force });
   }
 
   /** Creates an admin token and returns its value. The mesh does not keep it. */

@@ -145,14 +145,25 @@ describe('The admin service', () => {
     );
   });
 
+  /** The routes, without which changes have made them. */
+  async function routesNow(): Promise<unknown> {
+    const routes = (await ask('getRoutes')) as Record<string, unknown>[];
+    return routes.map((one) => {
+      const { index: _, by: _by, atMs: _atMs, ...route } = one;
+      return route;
+    });
+  }
+
   test('refuses empty routes and unknown services', async () => {
     const route = (serviceName: string, weights: object): Promise<unknown> =>
       ask('setRoute', { route: { serviceName, weights } });
-    expect(await route('Work', { '1.0.0': 0 })).toContain('refused: the weights of Work are all 0');
+    expect(await route('Work', { '1.0.0': 0 })).toContain(
+      'refused: weights of the route of Work: found only weights of 0',
+    );
     expect(await route('Work', { '1.0.0': -1 })).toContain('refused: the weight of version 1.0.0 is -1');
     expect(await route('../settings', { '1.0.0': 1 })).toContain('refused: "../settings" cannot be the name');
     expect(await route('Work', { '1.0.0': 3 })).toBe(null);
-    expect(await ask('getRoutes')).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 3 } }]);
+    expect(await routesNow()).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 3 } }]);
     expect(await route('Work', {})).toBe(null);
     expect(await ask('getRoutes')).toEqual([]);
   });
@@ -161,7 +172,7 @@ describe('The admin service', () => {
     const rule = { name: 'testers', to: '1.0.0', callers: ['ada'], headers: { 'x-beta': 'yes' }, share: 2.5 };
     const route = (change: object): Promise<unknown> =>
       ask('setRoute', { route: { serviceName: 'Work', weights: { '1.0.0': 1 }, ...change } });
-    const routes = (): Promise<unknown> => ask('getRoutes');
+    const routes = routesNow;
     const whole = { rules: [rule], experiment: 'colours', fallback: 'fail', callersChoose: false };
     expect(await route(whole)).toBe(null);
     expect(await routes()).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 1 }, ...whole }]);
@@ -187,10 +198,41 @@ describe('The admin service', () => {
     expect(await routes()).toEqual([]);
   });
 
+  test('undoes changes of a route, by number too, and says which ones it can', async () => {
+    const set = (weights: object, more: object = {}): Promise<unknown> =>
+      ask('setRoute', { route: { serviceName: 'Undone', weights, ...more }, force: true });
+    const undo = (index = 0, more: object = {}): Promise<unknown> =>
+      ask('undoRoute', { serviceName: 'Undone', index, ...more });
+    expect(await undo()).toBe('refused: the route of Undone was never changed');
+    expect(await set({ '1.0.0': 1 })).toBe(null);
+    expect(await set({ '1.0.0': 2 }, { fallback: 'fail' })).toBe(null);
+    expect(await set({ '1.0.0': 3 }, { callersChoose: false })).toBe(null);
+    expect(await set({ '1.0.0': 4 }, { index: 2 })).toContain('refused: The route of Undone is not that of change 2');
+    expect(await undo()).toBe(null);
+    const second = { serviceName: 'Undone', weights: { '1.0.0': 2 }, fallback: 'fail' };
+    expect(await routesNow()).toEqual([second]);
+    // The undo is a change too.
+    expect(await undo()).toBe(null);
+    expect(await routesNow()).toEqual([{ ...second, weights: { '1.0.0': 3 }, callersChoose: false }]);
+    expect(await undo(2)).toBe(null);
+    expect(await routesNow()).toEqual([{ serviceName: 'Undone', weights: { '1.0.0': 1 } }]);
+    expect(await undo(1)).toBe(null);
+    expect(await routesNow()).toEqual([]);
+    expect(await undo()).toBe(null);
+    expect(await routesNow()).toEqual([{ serviceName: 'Undone', weights: { '1.0.0': 1 } }]);
+    expect(await undo(99)).toBe(
+      'refused: change 99 of the route of Undone cannot be undone: the history has changes 1 to 8',
+    );
+    const changes = (await ask('getRouteHistory', { serviceName: 'Undone' })) as { index: number; by: string }[];
+    expect(changes.map(({ index }) => index)).toEqual([8, 7, 6, 5, 4, 3, 2, 1]);
+    expect(changes[1]).toEqual({ index: 7, by: 'admin', atMs: expect.any(Number) as number });
+    expect(await set({})).toBe(null);
+  });
+
   test('refuses routes with versions that do not exist, unless they are forced', async () => {
     const route = (serviceName: string, weights: object, force?: boolean): Promise<unknown> =>
       ask('setRoute', { route: { serviceName, weights }, ...(force === undefined ? {} : { force }) });
-    const routes = async (): Promise<unknown> => JSON.stringify(await ask('getRoutes'));
+    const routes = async (): Promise<unknown> => JSON.stringify(await routesNow());
     expect(await route('Work', { '1.0.0': 9, '2.0.0': 1 })).toBe(
       'refused: 2.0.0 is no version of the service Work, which has 1.0.0; deploy it first, ' +
         'or force the route (--force) to write it before',

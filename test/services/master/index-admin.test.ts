@@ -7,7 +7,7 @@ import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts
 import type { IndexActions } from '../../../services/master/index-actions.ts';
 import { indexMethods } from '../../../services/master/index-admin.ts';
 import { IndexStore } from '../../../services/master/index-store.ts';
-import { EventLog, keysOf, Reachability, SharedState } from '../../../services/mesh/mod.ts';
+import { EventLog, keysOf, Reachability, SharedState, type Route } from '../../../services/mesh/mod.ts';
 import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 import { withRival } from '../../kit/consul/rival-writer.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
@@ -30,6 +30,7 @@ const NO_ACTIONS: Omit<IndexActions, 'store'> = {
   routes: notUsed,
   setRoute: notUsed,
   changeRoute: notUsed,
+  forgetRoutes: notUsed,
   shareOf: notUsed,
   clock: new ManualClock(),
 };
@@ -68,10 +69,11 @@ describe('removeIndex', () => {
     for (const version of ['1.0.0', '2.0.0'])
       await seeded.add(indexOf(version)[1], { shards: [{ name: version, bytes: 1, digest: 'd' }] });
     const other = sharedOf(mesh, client);
-    await other.setRoute('wiki', { weights: before });
+    await other.setRoute('wiki', { weights: before }, 'ann');
     const rival = withRival(
       client,
-      async (count) => count === (at === 'route' ? 1 : 2) && (await other.setRoute('wiki', { weights: meanwhile })),
+      async (count) =>
+        count === (at === 'route' ? 1 : 2) && (await other.setRoute('wiki', { weights: meanwhile }, 'ann')),
     );
     const shared = sharedOf(mesh, at === 'route' ? rival : client);
     const store = at === 'record' ? new IndexStore({ client: rival, mesh, events: new EventLog('test') }) : seeded;
@@ -79,37 +81,35 @@ describe('removeIndex', () => {
       ...NO_ACTIONS,
       store,
       routes: () => shared.routes,
-      changeRoute: (service, change) => shared.changeRoute(service, change),
+      changeRoute: (service, by, change) => shared.changeRoute(service, by, change),
     };
     const act = indexMethods(actions)['removeIndex']?.act as (args: unknown, call: unknown) => Promise<void>;
-    const call = { note: () => undefined };
+    const call = { caller: { name: 'root' }, note: () => undefined };
     const refusal = await act({ name: 'wiki', version: '1.0.0' }, call).then(
       () => '',
       (error: Error) => error.message,
     );
     const versions = (await store.list()).map(({ version }) => version).join(', ');
-    const route = (await client.get(`${keysOf(mesh).routes}wiki`))?.value;
-    return `${versions}; ${route}; ${refusal}`;
+    const { weights, by } = JSON.parse((await client.get(`${keysOf(mesh).routes}wiki`))?.value ?? '{}') as Route;
+    return `${versions}; ${JSON.stringify(weights)} by ${by}; ${refusal}`;
   }
 
   test('takes its weight of 0 out of the route that another admin has set meanwhile', async () => {
     expect(await remove({ '1.0.0': 0, '2.0.0': 1 }, { '1.0.0': 0, '2.0.0': 7, '3.0.0': 3 })).toBe(
-      '2.0.0; {"weights":{"2.0.0":7,"3.0.0":3}}; ',
+      '2.0.0; {"2.0.0":7,"3.0.0":3} by root; ',
     );
   });
 
   test('is refused when another admin gives calls to the version meanwhile', async () => {
     expect(await remove({ '1.0.0': 0, '2.0.0': 1 }, { '1.0.0': 100 })).toBe(
-      '1.0.0, 2.0.0; {"weights":{"1.0.0":100}}; ' +
+      '1.0.0, 2.0.0; {"1.0.0":100} by ann; ' +
         'AdminRefused why: wiki@1.0.0 gets calls that name no version; give them to another one first: ' +
         'katamari index promote wiki@2.0.0, code: invalid',
     );
   });
 
   test('takes the version out of the route when another admin promotes it at the last moment', async () => {
-    expect(await remove({ '2.0.0': 1 }, { '1.0.0': 100, '2.0.0': 1 }, 'record')).toBe(
-      '2.0.0; {"weights":{"2.0.0":1}}; ',
-    );
+    expect(await remove({ '2.0.0': 1 }, { '1.0.0': 100, '2.0.0': 1 }, 'record')).toBe('2.0.0; {"2.0.0":1} by root; ');
   });
 });
 

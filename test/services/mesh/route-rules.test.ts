@@ -53,6 +53,8 @@ function offer(version: string, alive: number): Offer {
 
 const ONE = { '1.0.0': 100 };
 
+const MANY_KEYS = Array.from({ length: 10_000 }, (_, at) => `user-${at}`);
+
 describe('A rule', () => {
   const cases: readonly (readonly [
     string,
@@ -81,6 +83,7 @@ describe('A rule', () => {
     ['by tags', { tags: ['gpu'] }, [{ tags: ['big', 'gpu'] }], [{}, { tags: ['big'] }]],
     ['by methods', { methods: ['stock'] }, [{ method: 'stock' }], [{ method: 'price' }]],
     ['by keys', { keys: ['user-1', 'user-2'] }, [{ key: 'user-2' }], [{}, { key: 'user-22' }]],
+    ['by many keys', { keys: MANY_KEYS }, [{ key: 'user-9999' }], [{}, { key: 'user-10000' }]],
     ['by all keys', { share: 100 }, [{ key: 'a' }, { key: 'b' }], [{}]],
     ['by two conditions', { keys: ['a'], methods: ['stock'] }, [{ key: 'a', method: 'stock' }], [{ key: 'a' }]],
   ];

@@ -46,25 +46,25 @@ const route = (version: string): { weights: Record<string, number> } => ({ weigh
 
 test('setRoute() of two admins at the same moment: one is told to try again, and no change is lost unseen', async () => {
   const other = open();
-  const slow = open(withRival(client, async (count) => count === 1 && other.setRoute('Work', route('2.0.0'))));
-  await expect(slow.setRoute('Work', route('1.0.0'))).rejects.toMatchObject({
+  const slow = open(withRival(client, async (count) => count === 1 && other.setRoute('Work', route('2.0.0'), 'ann')));
+  await expect(slow.setRoute('Work', route('1.0.0'), 'bob')).rejects.toMatchObject({
     code: 'bad_request',
     message: expect.stringMatching(/^The route of Work was changed by another client at the same time/) as unknown,
   });
-  expect(await storedAt(`${keysOf(mesh).routes}Work`)).toEqual(route('2.0.0'));
+  expect(await storedAt(`${keysOf(mesh).routes}Work`)).toMatchObject(route('2.0.0'));
   // What was not written is not in force.
   expect(slow.routes.get('Work')).toEqual(route('0.9.0'));
-  await slow.setRoute('Work', route('1.0.0'));
-  expect(await storedAt(`${keysOf(mesh).routes}Work`)).toEqual(route('1.0.0'));
-  expect(slow.routes.get('Work')).toEqual(route('1.0.0'));
+  await slow.setRoute('Work', route('1.0.0'), 'bob');
+  expect(await storedAt(`${keysOf(mesh).routes}Work`)).toMatchObject(route('1.0.0'));
+  expect(slow.routes.get('Work')).toMatchObject({ ...route('1.0.0'), index: 2, by: 'bob' });
 });
 
 test('setRoute() without weights, against a route that was set meanwhile, is refused too', async () => {
   const other = open();
-  await other.setRoute('Work', route('1.0.0'));
-  const slow = open(withRival(client, async (count) => count === 1 && other.setRoute('Work', route('2.0.0'))));
-  await expect(slow.setRoute('Work', { weights: {} })).rejects.toThrow('was changed by another client');
-  await slow.setRoute('Work', { weights: {} });
+  await other.setRoute('Work', route('1.0.0'), 'ann');
+  const slow = open(withRival(client, async (count) => count === 1 && other.setRoute('Work', route('2.0.0'), 'ann')));
+  await expect(slow.setRoute('Work', { weights: {} }, 'bob')).rejects.toThrow('was changed by another client');
+  await slow.setRoute('Work', { weights: {} }, 'bob');
   expect(await storedAt(`${keysOf(mesh).routes}Work`)).toBeUndefined();
   expect(slow.routes.get('Work')).toEqual(route('0.9.0'));
 });
@@ -72,28 +72,95 @@ test('setRoute() without weights, against a route that was set meanwhile, is ref
 test('changeRoute() keeps the change of another admin, and adds its own', async () => {
   const other = open();
   const slow = open(
-    withRival(client, async (count) => count === 1 && other.setRoute('Work', { weights: { '2.0.0': 5, '3.0.0': 5 } })),
+    withRival(
+      client,
+      async (count) => count === 1 && other.setRoute('Work', { weights: { '2.0.0': 5, '3.0.0': 5 } }, 'ann'),
+    ),
   );
   const seen: unknown[] = [];
-  await slow.changeRoute('Work', ({ weights }) => {
+  await slow.changeRoute('Work', 'bob', ({ weights }) => {
     seen.push(weights);
     return { weights: { ...weights, '1.0.0': 7 } };
   });
   expect(seen).toEqual([{ '0.9.0': 1 }, { '2.0.0': 5, '3.0.0': 5 }]);
   const both = { weights: { '2.0.0': 5, '3.0.0': 5, '1.0.0': 7 } };
-  expect(await storedAt(`${keysOf(mesh).routes}Work`)).toEqual(both);
-  expect(slow.routes.get('Work')).toEqual(both);
+  expect(await storedAt(`${keysOf(mesh).routes}Work`)).toMatchObject(both);
+  expect(slow.routes.get('Work')).toMatchObject({ ...both, index: 2, by: 'bob' });
 });
 
 test('changeRoute() that leaves the route, or throws, writes nothing', async () => {
   const shared = open();
-  await shared.changeRoute('Work', () => undefined);
-  const thrown = shared.changeRoute('Work', () => {
+  await shared.changeRoute('Work', 'bob', () => undefined);
+  const thrown = shared.changeRoute('Work', 'bob', () => {
     throw new Error('no');
   });
   await expect(thrown).rejects.toThrow('no');
   expect(await storedAt(`${keysOf(mesh).routes}Work`)).toBeUndefined();
   expect(shared.routes.get('Work')).toEqual(route('0.9.0'));
+});
+
+test('setRoute() with the number of a change is refused when another change came since, whatever it made', async () => {
+  const [one, other] = [open(), open()];
+  await one.setRoute('Work', route('1.0.0'), 'ann', 0);
+  await other.setRoute('Work', route('2.0.0'), 'bob', 1);
+  await expect(one.setRoute('Work', route('3.0.0'), 'ann', 1)).rejects.toThrow(
+    'The route of Work is not that of change 1 any more: change 2 by bob came since, so this change was not made',
+  );
+  await other.setRoute('Work', undefined, 'bob', 2);
+  await expect(one.setRoute('Work', route('3.0.0'), 'ann', 2)).rejects.toThrow('its route was reset since');
+  await one.setRoute('Work', route('3.0.0'), 'ann', 0);
+  expect(await storedAt(`${keysOf(mesh).routes}Work`)).toMatchObject({ index: 4, by: 'ann' });
+});
+
+test('The history of a route has every change, its author and its end, and no change twice', async () => {
+  const shared = open();
+  await shared.setRoute('Work', route('1.0.0'), 'ann');
+  await shared.setRoute('Work', route('1.0.0'), 'bob');
+  await shared.setRoute('Work', { ...route('2.0.0'), fallback: 'fail' }, 'bob');
+  await shared.setRoute('Work', undefined, 'eve');
+  await shared.setRoute('Work', undefined, 'eve');
+  const expected = [
+    { index: 3, by: 'eve', route: null },
+    { index: 2, by: 'bob', route: { ...route('2.0.0'), fallback: 'fail' } },
+    { index: 1, by: 'ann', route: route('1.0.0') },
+  ].map((change) => ({ ...change, atMs: expect.any(Number) as number }));
+  expect(await shared.routeHistory('Work')).toEqual(expected);
+  await shared.setRoute('Work', route('3.0.0'), 'ann');
+  expect(await shared.routeHistory('Work')).toMatchObject([
+    { index: 4, by: 'ann', route: route('3.0.0') },
+    ...expected,
+  ]);
+  expect(await shared.routeHistory('Other')).toEqual([]);
+  await shared.forgetRoutes('Work');
+  expect(await shared.routeHistory('Work')).toMatchObject([{ index: 4 }]);
+});
+
+test('A history keeps the last 50 changes before the present one', async () => {
+  const shared = open();
+  for (let at = 1; at <= 55; at++) await shared.setRoute('Work', { weights: { '1.0.0': at } }, 'ann');
+  const changes = await shared.routeHistory('Work');
+  expect(changes.map(({ index }) => index)).toEqual(Array.from({ length: 51 }, (_, at) => 55 - at));
+  expect(changes.every(({ index, route: kept }) => kept?.weights['1.0.0'] === index)).toBe(true);
+});
+
+test('A change that fails after the history was written leaves no gap and no change twice', async () => {
+  const [shared, other] = [open(), open()];
+  await other.setRoute('Work', route('1.0.0'), 'ann');
+  const slow = open(withRival(client, async (count) => count === 1 && other.setRoute('Work', route('2.0.0'), 'ann')));
+  await expect(slow.setRoute('Work', route('3.0.0'), 'bob')).rejects.toThrow('was changed by another client');
+  await shared.setRoute('Work', route('4.0.0'), 'bob');
+  const changes = await shared.routeHistory('Work');
+  expect(changes.map(({ index, by }) => `${index} ${by}`)).toEqual(['3 bob', '2 ann', '1 ann']);
+});
+
+test('A route of a mesh that counted no changes is the first of the history', async () => {
+  await client.put(`${keysOf(mesh).routes}Work`, JSON.stringify(route('1.0.0')));
+  const shared = open();
+  await shared.setRoute('Work', route('2.0.0'), 'ann');
+  expect(await shared.routeHistory('Work')).toMatchObject([
+    { index: 1, by: 'ann', route: route('2.0.0') },
+    { index: 0, by: '', route: route('1.0.0') },
+  ]);
 });
 
 test('setTimeoutMs() of two admins at the same moment: one is told to try again', async () => {

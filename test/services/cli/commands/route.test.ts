@@ -51,9 +51,11 @@ test('sets a route from a file, shows it, and prints it as the same file', async
   writeFileSync(path.join(cwd, 'route.yaml'), FILE);
   const { code, stdout } = await route(['Work', '--file', 'route.yaml']);
   expect(code).toBe(0);
-  expect(stdout.replaceAll(/ +$/gm, '')).toBe(
+  const said = stdout.replaceAll(/ +$/gm, '').replace(/^(Change 1, by admin) at .*Z\.$/m, '$1');
+  expect(said).toBe(
     [
       'Work is routed by weights.',
+      'Change 1, by admin',
       '',
       'VERSION  WEIGHT  SHARE  ALIVE  CALLS/S',
       '1.0.0        90    90%    1/1      0.0',
@@ -79,6 +81,36 @@ test('sets a route from a file, shows it, and prints it as the same file', async
   expect(plain.stdout).not.toContain('fails at once');
   expect((await route(['Work', '--file', '-'], FILE)).stdout).toContain('testers');
   expect((await route(['Work', '--reset'])).stdout).toContain('Work has no route');
+});
+
+test('lists the changes of a route, undoes them, and refuses one that was made from another route', async () => {
+  await route(['Work', '1.0.0=90', '2.0.0=10']);
+  await route(['Work', '1.0.0=80', '2.0.0=20']);
+  const { stdout } = await route(['Work', '--history', '--json']);
+  const [last] = stdout.split('\n').map((line) => JSON.parse(line || '{}') as { index?: number });
+  const index = last?.index ?? 0;
+  const history = (await route(['Work', '--history'])).stdout.replaceAll(/ +$/gm, '');
+  const line = (change: number, what: string): RegExp =>
+    new RegExp(`^ +${change}  \\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z  admin  ${what}$`, 'm');
+  expect(history).toMatch(line(index, '1\\.0\\.0=80 2\\.0\\.0=20'));
+  expect(history).toMatch(line(index - 1, '1\\.0\\.0=90 2\\.0\\.0=10'));
+  expect(history).toMatch(line(index - 2, 'as configured'));
+  expect(history).toContain('katamari route Work --undo takes the last change back');
+  expect((await route(['Work', '--undo'])).stdout).toMatch(/^1\.0\.0 +90 +90%/m);
+  const overtaken = await route(['Work', '1.0.0=1', '--expect', String(index)]);
+  expect(overtaken).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(`not that of change ${index}`) as unknown,
+  });
+  expect((await route(['Work', '1.0.0=1', '--expect', String(index + 1)])).code).toBe(0);
+  expect((await route(['Work', '--undo', String(index - 1)])).stdout).toContain('Work has no route');
+  expect(await route(['Work', '--undo', 'x'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('Found "x", expected the number of a change') as unknown,
+  });
+  expect((await route(['Work', '--undo', '--reset'])).stderr).toContain('Found both --reset and --undo');
+  expect((await route(['Nobody', '--history'])).stdout).toBe('The route of Nobody was never changed.\n');
+  expect((await route(['Nobody', '--undo'])).stderr).toContain('the route of Nobody was never changed');
 });
 
 test('says which version a call would get, and why', async () => {
