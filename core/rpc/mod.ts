@@ -38,6 +38,7 @@ export { ConcurrencyLimit } from './concurrency-limit.ts';
 export { callControl, type ControlAnswer } from './control-call.ts';
 export { type ChassisDetails, chassisInterface, contentInterface, meshInterface } from './control-interfaces.ts';
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';
+export { BUCKETS_PER_OCTAVE, DURATION_BUCKETS, LogHistogram } from './log-histogram.ts';
 export { type MergedPool, mergePools, type PlacedResource } from './merged-pools.ts';
 export {
   type ArgumentEncoder,

@@ -37,6 +37,7 @@ export const MODULES: Readonly<Record<string, readonly string[]>> = {
   'faceplates/web': [...CORE, 'faceplates/kit'],
   'faceplates/stats': [...CORE, 'faceplates/kit'],
   'services/audit': CORE,
+  'services/verdict': CORE,
   'services/consul': CORE,
   'services/consul-agent': CORE,
   'services/mesh': [...CORE, 'services/consul'],
