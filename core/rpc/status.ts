@@ -193,6 +193,7 @@ export const EVENT_KINDS = [
   'consul_found',
   'audit_failed',
   'audit_restored',
+  'assignments_failed',
   'defect',
   'mesh_ready',
   'mesh_draining',

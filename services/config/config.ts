@@ -88,6 +88,8 @@ export interface Config {
     readonly token: string;
     readonly tokenFile: string;
   };
+  /** Where lines about calls of services with a route go: a file, `-` for standard output, or '' for none. */
+  readonly assignments: { readonly file: string; readonly share: number };
   /** Limits of the audit log. */
   readonly audit: { readonly fileBytesMax: number; readonly filesMax: number };
   readonly thrift: {
@@ -301,6 +303,10 @@ function fillIn(
         files: at(site.files, ['web', 'sites', String(index), 'files']),
       })),
     },
+    assignments: {
+      ...data.assignments,
+      file: data.assignments.file === '-' ? '-' : at(data.assignments.file, ['assignments', 'file']),
+    },
     manager: { capacity: data.manager.capacity ?? os.availableParallelism() },
     content: {
       ...data.content,
@@ -371,6 +377,7 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
     timeoutMs: data.timeout,
     shutdownDelayMs: data.shutdownDelay,
     admin: { token: data.admin.token ?? '', tokenFile: data.admin.tokenFile as string },
+    assignments: { file: data.assignments.file ?? '', share: data.assignments.share },
     audit: { fileBytesMax: data.audit.fileSize, filesMax: data.audit.files },
     thrift: {
       defaultService: data.thrift.defaultService,

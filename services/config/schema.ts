@@ -59,6 +59,7 @@ export interface ConfigFile {
   timeout: number;
   shutdownDelay: number;
   admin: { token?: string | undefined; tokenFile?: string | undefined };
+  assignments: { file?: string | undefined; share: number };
   audit: { fileSize: number; files: number };
   thrift: {
     defaultService: string;
@@ -473,6 +474,12 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
     .strictObject({
       token: leaf(z.string().min(16).max(1_000), 'secret', 'text of at least 16 characters').optional(),
       tokenFile: text('a file').optional(),
+    })
+    .prefault({}),
+  assignments: z
+    .strictObject({
+      file: text('a file, or "-" for standard output').optional(),
+      share: leaf(z.number().min(0).max(100), 'number', 'a percentage, 0 to 100').prefault(100),
     })
     .prefault({}),
   audit: z

@@ -73,6 +73,8 @@ export {
   POLICY,
   type PolicyRecord,
   type PoolRecord,
+  BACKUP_REVISION,
+  type BackupRevision,
   readEntry,
   readRecord,
   readRecords,
@@ -102,6 +104,7 @@ export {
   type Routes,
 } from './route.ts';
 export { RouteStore, routeIn } from './route-store.ts';
+export { AssignmentLog } from './assignment-log.ts';
 export { Router } from './router.ts';
 export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';

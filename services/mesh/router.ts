@@ -26,6 +26,7 @@ import {
   type PoolQuery,
 } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
+import type { AssignmentLog } from './assignment-log.ts';
 import { AccessFilter, type AccessPolicy, type CallQuotas, type QuotaShare } from './access-filter.ts';
 import { chooseManager } from './choose-manager.ts';
 import type { ChoiceReason } from './choose-version.ts';
@@ -44,12 +45,13 @@ export interface RouterOptions {
   /** Called for every call that the access policy denies. */
   readonly onDenied?: ConstructorParameters<typeof AccessFilter>[0];
   readonly quotas?: CallQuotas;
+  /** Gets the calls of services that have a route. */
+  readonly assignments?: AssignmentLog | undefined;
   /** For tests: 0..1. */
   readonly random?: () => number;
 }
 
 export class Router implements Directory {
-  readonly #clock: Clock;
   readonly #budget: RetryBudget;
   readonly #access: AccessFilter;
   readonly #table: RoutingTable;
@@ -58,11 +60,14 @@ export class Router implements Directory {
   readonly #mirrors: Mirrors;
   /** Gets the calls that were answered; undefined while no route has a mirror. */
   activeMirrors: Mirrors | undefined = undefined;
+  readonly assignments: AssignmentLog | undefined;
+  readonly clock: Clock;
   /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
 
-  constructor({ clock, onDenied = () => undefined, quotas, random = Math.random }: RouterOptions) {
-    this.#clock = clock;
+  constructor({ clock, onDenied = () => undefined, quotas, assignments, random = Math.random }: RouterOptions) {
+    this.clock = clock;
+    this.assignments = assignments;
     this.#quotas = quotas;
     this.#access = new AccessFilter(onDenied);
     this.#table = new RoutingTable(this.#access, random);
@@ -212,6 +217,16 @@ export class Router implements Directory {
     routed.share = this.#quotas.begin(routed.call, details);
   }
 
+  /** Writes a line about a call that has ended, if its service has a route. */
+  assigned(routed: RoutedCall, log: AssignmentLog, outcome: string): void {
+    const { next, offer, rule, startedMs } = routed;
+    const part = this.#table.experimentOf(next);
+    if (part === undefined) return;
+    const { service, method } = next;
+    const version = offer?.details.version ?? '';
+    log.add({ service, method, ...part, version, rule, outcome, durationMs: this.clock.nowMs() - startedMs });
+  }
+
   /** Handles a failed try: sends the call elsewhere, or fails it. */
   failed(routed: RoutedCall, error: KatamariError): void {
     const { call, next, busyOffers } = routed;
@@ -290,7 +305,7 @@ export class Router implements Directory {
    */
   #prepare(call: Call, { details: { service, version } }: Offer, method: Method, doNotQueue: boolean): Call {
     const latestMs =
-      method.timeoutMs === 0 ? call.deadlineMs : Math.min(call.deadlineMs, this.#clock.nowMs() + method.timeoutMs);
+      method.timeoutMs === 0 ? call.deadlineMs : Math.min(call.deadlineMs, this.clock.nowMs() + method.timeoutMs);
     const isSame = call.version === version && call.service === service && call.doNotQueue === doNotQueue;
     if (isSame && latestMs === call.deadlineMs) return call;
     return withCall(call, { service, version, deadlineMs: latestMs, doNotQueue });
@@ -308,7 +323,7 @@ export class Router implements Directory {
     if (
       !isSafe ||
       call.attempt >= ATTEMPTS_MAX ||
-      this.#clock.nowMs() >= call.deadlineMs ||
+      this.clock.nowMs() >= call.deadlineMs ||
       call.signal?.aborted === true
     )
       return false;
@@ -344,6 +359,8 @@ class RoutedCall implements CallSink {
   rule: string;
   /** Whether it was counted for its rule. */
   isCounted = false;
+  /** When it came; 0 without a log of assignments. */
+  readonly startedMs: number;
 
   constructor(router: Router, call: Call, sink: CallSink) {
     this.#router = router;
@@ -351,18 +368,23 @@ class RoutedCall implements CallSink {
     this.#sink = sink;
     this.next = call;
     this.rule = call.rule ?? '';
+    this.startedMs = router.assignments === undefined ? 0 : router.clock.nowMs();
   }
 
   reply(reply: Reply): void {
     this.share?.end(reply.body.length);
     this.#sink.reply(this.rule === '' ? reply : { ...reply, context: { ...reply.context, rule: this.rule } });
-    this.#router.activeMirrors?.replied(this.next, this.offer as Offer, reply);
+    const { activeMirrors, assignments } = this.#router;
+    activeMirrors?.replied(this.next, this.offer as Offer, reply);
+    if (assignments !== undefined) this.#router.assigned(this, assignments, reply.isException ? 'exception' : 'ok');
   }
 
   /** Fails the call for good. */
   end(error: KatamariError): void {
     this.share?.end(0);
     this.#sink.fail(error);
+    const { assignments } = this.#router;
+    if (assignments !== undefined) this.#router.assigned(this, assignments, error.code);
   }
 
   fail(error: KatamariError): void {

@@ -3,7 +3,14 @@
 // roles, tags and details come from a cache.
 
 import { KatamariError } from '../../core/mod.ts';
-import { ANONYMOUS, hasNoDetails, type CallerIdentity, type PoolQuery, type PoolView } from '../../core/rpc/mod.ts';
+import {
+  ANONYMOUS,
+  hasNoDetails,
+  type Call,
+  type CallerIdentity,
+  type PoolQuery,
+  type PoolView,
+} from '../../core/rpc/mod.ts';
 import type { AccessFilter } from './access-filter.ts';
 import { ArgumentKey } from './argument-key.ts';
 import { chooseByRoute, highestVersion, shareOf, type ChoiceReason } from './choose-version.ts';
@@ -59,6 +66,14 @@ export class RoutingTable {
   hasOtherManager({ details: { service, version }, manager }: Offer): boolean {
     const { offers = [] } = this.#services.get(service) ?? {};
     return offers.some((other) => other.details.version === version && other.manager !== manager && other.isReachable);
+  }
+
+  /** The experiment that a call of a service with a route is part of, and its sticky key; undefined without a route. */
+  experimentOf(call: Call): { readonly experiment: string; readonly key: string } | undefined {
+    const entry = this.#services.get(call.service);
+    if (entry?.route === undefined) return undefined;
+    const key = call.key === '' ? (entry.argumentKey?.of(call, entry.offers, {}) ?? '') : call.key;
+    return { experiment: entry.splits.salt, key };
   }
 
   /** Says what the route of a service does with a call; undefined for an unknown service. It counts no call. */

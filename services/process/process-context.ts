@@ -4,7 +4,7 @@ import { ByteLedger, type Clock } from '../../core/mod.ts';
 import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
 import { advertisedHost, createSecrets, ROLES, type Config, type Role } from '../config/mod.ts';
 import { AuditLog } from '../audit/mod.ts';
-import { EventLog, Router } from '../mesh/mod.ts';
+import { AssignmentLog, EventLog, Router } from '../mesh/mod.ts';
 import { auditDenial } from './audit-refusals.ts';
 import { AccessControl } from './access.ts';
 import { Components } from './components.ts';
@@ -61,8 +61,10 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
   components.register({ stage: 'consul', close: () => credentials.close() });
   const audit = openAudit(config, events);
   const access = new AccessControl(config, events, clock, audit);
+  const assignments = openAssignments(config, clock, events);
   const router = new Router({
     clock,
+    assignments,
     quotas: access.quotas,
     onDenied: (identity, target, reason) => {
       access.denials.denied(identity, target, reason);
@@ -70,6 +72,7 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     },
   });
   components.register({ stage: 'consul', close: () => audit.close() });
+  if (assignments !== undefined) components.register({ stage: 'consul', close: () => assignments.close() });
   return {
     config,
     hooks,
@@ -89,6 +92,14 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     credentials,
     advertised: advertisedHost(config),
   };
+}
+
+function openAssignments({ assignments }: Config, clock: Clock, events: EventLog): AssignmentLog | undefined {
+  const { file } = assignments;
+  if (file === '') return undefined;
+  const shown = file === '-' ? 'standard output' : file;
+  const onFailure = (why: string): void => events.add('assignments_failed', shown, `cannot be written: ${why}`);
+  return new AssignmentLog({ ...assignments, clock, onFailure });
 }
 
 function openAudit({ name, dataDir, audit }: Config, events: EventLog): AuditLog {

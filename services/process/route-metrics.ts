@@ -1,10 +1,22 @@
-// The metrics of routes. A mesh without rules and mirrors has none of them.
+// The metrics of routes. A mesh without rules, mirrors and a log of assignments has none of them.
 
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import type { Router } from '../mesh/mod.ts';
 
 export function routeFamilies(router: Router): readonly MetricFamily[] {
-  return [...ruleFamilies(router), ...mirrorFamilies(router)];
+  return [...ruleFamilies(router), ...mirrorFamilies(router), ...assignmentFamilies(router)];
+}
+
+function assignmentFamilies({ assignments }: Router): readonly MetricFamily[] {
+  if (assignments === undefined) return [];
+  return [
+    {
+      name: 'katamari_assignment_lines_total',
+      type: 'counter',
+      help: 'Lines of the log of assignments: written, or dropped because the file could not be written in time.',
+      samples: Object.entries(assignments.counts).map(([result, value]) => ({ labels: { result }, value })),
+    },
+  ];
 }
 
 function mirrorFamilies(router: Router): readonly MetricFamily[] {

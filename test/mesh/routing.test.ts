@@ -1,4 +1,7 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
 import { readMetrics, sumOf, type Metrics } from '../kit/mesh/metrics.ts';
@@ -131,6 +134,37 @@ describe('Versions of one service', () => {
     const shifted = { serviceName: 'Work', weights: { '1.0.0': 50, '2.0.0': 50 } };
     expect((await mesh.call('Katamari.setRoute', { token, route: shifted })).error).toBe(undefined);
     expect((await mesh.call('Katamari.getRoutes', { token })).result).toMatchObject([{ ...shifted, rules: callers }]);
+  });
+
+  test('are written to the log of assignments, call by call', async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'katamari-assignments-'));
+    try {
+      const file = path.join(folder, 'assignments.jsonl');
+      const routes = { Work: { weights: { '1.0.0': 50, '2.0.0': 50 }, experiment: 'colours' } };
+      const mesh = await ready([work(), work({ version: '2.0.0' })], { routes, assignments: { file } });
+      const answer = await mesh.call('Work.say', { text: 'x' }, { 'katamari-key': 'ada' });
+      const version = answer.headers.get('katamari-version');
+      await mesh.call('Work.say', { text: 'x' }, { 'katamari-version': '1.0.0' });
+      // A service without a route.
+      await mesh.call('Katamari.status', { token: mesh.mesh.adminToken });
+      await mesh.call('Work.take', { ms: 2_000 }, { 'katamari-key': 'ada', 'katamari-timeout-ms': '300' });
+      const lines = (): readonly unknown[] =>
+        readFileSync(file, 'utf8')
+          .split('\n')
+          .slice(0, -1)
+          .map((line) => JSON.parse(line) as unknown);
+      await until('three lines', () => existsSync(file) && lines().length === 3);
+      const call = { service: 'Work', method: 'say', experiment: 'colours', rule: '', outcome: 'ok' };
+      const key = 'fdee430d40bd57de';
+      expect(lines()).toMatchObject([
+        { ...call, version, key },
+        { ...call, version: '1.0.0', key: '' },
+        { ...call, method: 'take', version, key, outcome: 'timeout' },
+      ]);
+      expect(sumOf(await metricsOf(mesh), 'katamari_assignment_lines_total', { result: 'written' })).toBe(3);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   test('fail over to a living version while no copy of the chosen one is alive', async () => {

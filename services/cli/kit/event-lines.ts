@@ -102,6 +102,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   consul_found: { level: 'info', word: 'consul back', color: 'green' },
   audit_failed: { level: 'error', word: 'audit lost', color: 'red' },
   audit_restored: { level: 'info', word: 'audit back', color: 'green' },
+  assignments_failed: { level: 'error', word: 'assignments', color: 'red' },
   defect: { level: 'error', word: 'defect', color: 'red' },
   mesh_ready: { level: 'info', word: 'mesh ready', color: 'green' },
   mesh_draining: { level: 'info', word: 'draining', color: 'yellow' },
