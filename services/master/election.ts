@@ -42,6 +42,7 @@ import {
   readRecord,
   readRecords,
   sessionCheckEveryMs,
+  type BackupRevision,
   type EventLog,
   type Keys,
   type LeaderRecord,
@@ -107,6 +108,8 @@ const CONFIRM_MS = 500;
 const PRIORITY_DELAY_MS = 3_000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 2_000;
+/** A master with a newer backup has this time to take the lock. */
+const YIELD_MS = 20_000;
 /** Limit for releasing the lock at shutdown. */
 const RESIGN_MS = 2_000;
 
@@ -136,6 +139,8 @@ export class Election {
   #highestTerm = 0;
   #vacantSinceMs = 0;
   #rivalSinceMs: number | undefined;
+  /** A candidate that is to lead first, until when. */
+  #yieldedTo: { readonly name: string; readonly untilMs: number } | undefined;
   #rivalDelayMs = RIVAL_DELAY_MS;
   #wake: () => void = () => undefined;
   #stopTicking: () => void = () => undefined;
@@ -202,9 +207,7 @@ export class Election {
   /** Joins the election. Resolves when the session exists; waits while Consul is unreachable. */
   start(): Promise<void> {
     if (this.#running === undefined) {
-      const { name, rank, machine, stats } = this.#options;
-      const record: MasterRecord = { rank, machine, stats: urlOf(stats) };
-      void this.#session.announce(`${this.#keys.masters}${name}`, JSON.stringify(record));
+      this.#announce(undefined);
       this.#vacantSinceMs = this.#clock.nowMs();
       this.#watches = [
         this.#watch(this.#keys.leader, (entries) => {
@@ -244,6 +247,17 @@ export class Election {
     return outcome;
   }
 
+  /** Tells the other masters how new the backup of this one is; undefined while Consul has the data. */
+  offerBackup(backup: BackupRevision | undefined): void {
+    if (this.#running !== undefined && this.#isCandidate) this.#announce(backup);
+  }
+
+  /** Releases the lock, so that another candidate leads, and takes it back if that one does not in time. */
+  async yieldTo(name: string): Promise<void> {
+    this.#yieldedTo = { name, untilMs: this.#clock.nowMs() + YIELD_MS };
+    await this.#release();
+  }
+
   /**
    * Releases the lock and leaves the election, so the next candidate leads at once. Best effort while Consul is
    * unreachable.
@@ -274,6 +288,12 @@ export class Election {
       pause(this.#clock, RESIGN_MS, timeout.signal),
     ]);
     timeout.abort();
+  }
+
+  #announce(backup: BackupRevision | undefined): void {
+    const { name, rank, machine, stats } = this.#options;
+    const record: MasterRecord = { rank, machine, stats: urlOf(stats), ...(backup === undefined ? {} : { backup }) };
+    void this.#session.announce(`${this.#keys.masters}${name}`, JSON.stringify(record));
   }
 
   async #close(): Promise<void> {
@@ -416,11 +436,12 @@ export class Election {
     const lockHolder = this.#leaderEntry?.session ?? '';
     // If this session holds the lock, the response to the lock request was lost.
     if (lockHolder !== '' && lockHolder !== id) {
+      if (this.#leader?.name === this.#yieldedTo?.name) this.#yieldedTo = undefined;
       const leaderPriority = this.#masters.findIndex(({ name }) => name === this.#leader?.name);
       if (leaderPriority !== -1 && leaderPriority < priority) this.#rivalDelayMs = RIVAL_DELAY_MS;
       return;
     }
-    if (priority === -1) return;
+    if (priority === -1 || this.#isYielding()) return;
     if (priority > 0 && this.#clock.nowMs() - this.#vacantSinceMs < priority * PRIORITY_DELAY_MS) return;
     await this.#acquire(id);
     if (this.#leadership !== undefined && priority > 0)
@@ -443,10 +464,20 @@ export class Election {
     if (this.#leadership === undefined) return;
     this.#rivalSinceMs ??= this.#clock.nowMs();
     if (this.#clock.nowMs() - this.#rivalSinceMs < this.#rivalDelayMs) return;
+    await this.#release();
+  }
+
+  async #release(): Promise<void> {
     this.#dropLeadership();
     await this.#session.unlock(this.#keys.leader, this.#lockValue);
-    // The candidate can take the lock now.
+    // Another candidate can take the lock now.
     this.#vacantSinceMs = this.#clock.nowMs();
+  }
+
+  /** Whether another candidate is to lead first. */
+  #isYielding(): boolean {
+    const { name, untilMs } = this.#yieldedTo ?? { name: '', untilMs: 0 };
+    return this.#clock.nowMs() < untilMs && this.masters().some((master) => master.name === name);
   }
 
   async #acquire(id: string): Promise<void> {

@@ -56,11 +56,14 @@ export interface LeaderOptions {
   readonly graceMs?: number;
   /** Time after the last Consul error, or the start of this process, in which missing managers count as present. */
   readonly settleMs?: number;
+  /** Time for which a new leader waits for other masters before it restores a backup; they find Consul again too. */
+  readonly othersMs?: number;
 }
 
 const BATCH_MS = 50;
 const GRACE_MS = 2_000;
 const SETTLE_MS = 15_000;
+const OTHERS_MS = 3_000;
 /** The order of a missing manager is deleted after this time. */
 const ORDER_KEEP_MS = 3_600_000;
 /** Consul accepts 512 KiB per transaction, and base64 makes a value a third longer. */
@@ -117,6 +120,8 @@ export class Leader {
       ...common,
       dataDir: options.dataDir,
       onChange: () => this.#wake(),
+      offer: (revision) => options.election.offerBackup(revision),
+      othersMs: options.othersMs ?? OTHERS_MS,
       onRestored: (subject, after) =>
         audit?.record({ who: 'leader', from: name, action: 'restore', subject, result: 'done', before: null, after }),
     });

@@ -73,6 +73,8 @@ export {
   POLICY,
   type PolicyRecord,
   type PoolRecord,
+  BACKUP_REVISION,
+  type BackupRevision,
   readEntry,
   readRecord,
   readRecords,

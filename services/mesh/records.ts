@@ -112,7 +112,19 @@ export interface MasterRecord {
   readonly rank: number;
   readonly machine: string;
   readonly stats: string;
+  /** How new the backup on its disk is, while Consul lacks the data of the mesh. */
+  readonly backup?: BackupRevision | undefined;
 }
+
+/** How new a backup of the desired state is. */
+export interface BackupRevision {
+  /** When Consul got the data that it had then, in ISO format. */
+  readonly since: string;
+  /** The index of Consul at the last change. */
+  readonly index: number;
+}
+
+export const BACKUP_REVISION: z.ZodType<BackupRevision> = z.object({ since: z.string().max(100), index: z.number() });
 
 /** `faceplates/<name>`, under the session of its process. */
 export interface FaceplateRecord {
@@ -192,7 +204,12 @@ export const MANAGER: z.ZodType<ManagerRecord> = z.object({
   starting: z.array(STARTING).max(100_000).default([]),
 });
 
-export const MASTER: z.ZodType<MasterRecord> = z.object({ rank: z.int(), machine: text(), stats: text() });
+export const MASTER: z.ZodType<MasterRecord> = z.object({
+  rank: z.int(),
+  machine: text(),
+  stats: text(),
+  backup: BACKUP_REVISION.optional(),
+});
 
 export const FACEPLATE: z.ZodType<FaceplateRecord> = z.object({
   machine: text(),

@@ -14,7 +14,9 @@ export function startMasterRole(base: ProcessBase, stats: Address): void {
   const isConsulHere = config.consul.embedded;
   const election = new Election({ client, mesh, name, rank: master.rank, machine, stats, events, clock, isConsulHere });
   const onError = reachability.failed;
-  const leader = new Leader({ client, mesh, name, dataDir, election, events, audit, clock, onError });
+  // No other master keeps a backup of the data of an embedded Consul, which keeps them on disk.
+  const backups = isConsulHere ? { othersMs: 0 } : {};
+  const leader = new Leader({ client, mesh, name, dataDir, election, events, audit, clock, onError, ...backups });
   mustNotFail('the election', election.start());
   leader.start();
   security.onRenewed(() => leader.renewSignatures());

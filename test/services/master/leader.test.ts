@@ -83,6 +83,7 @@ for (const kind of CONSUL_KINDS) {
         dataDir,
         graceMs: 100,
         settleMs: 100,
+        othersMs: 0,
         ...options,
       });
       ends.push(async () => {
@@ -184,8 +185,8 @@ for (const kind of CONSUL_KINDS) {
     const texts = ({ events }: Master, of: string): string[] =>
       events.after(0).flatMap(({ kind: its, subject, text }) => (its === of ? [`${subject}: ${text}`] : []));
     /** The master's files by key. */
-    const remembered = (): Record<string, string> => {
-      const file = path.join(directory, mesh, 'master', 'wanted.json');
+    const remembered = (name = 'master'): Record<string, string> => {
+      const file = path.join(directory, mesh, name, 'wanted.json');
       if (!existsSync(file)) return {};
       return (JSON.parse(readFileSync(file, 'utf8')) as { documents: Record<string, string> }).documents;
     };
@@ -519,6 +520,44 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered([manager], [{ 'C@1.0.0': 1 }]);
       expect((await client.list(keys.deployments)).entries).toHaveLength(1);
     });
+
+    test('restores the newest backup of all masters: that of one that was down is old', async () => {
+      const options = { othersMs: 3_000 };
+      const end = async ({ leader, election }: Master): Promise<void> => {
+        await leader.close();
+        await election.close();
+      };
+      // By its name, it leads first.
+      let first = await startMaster('a', options);
+      let second = await startMaster('b', options);
+      await deploy('A', 1);
+      const know = (name: string, ...services: readonly string[]): Promise<unknown> =>
+        until(`${name} to remember ${services.join(' and ')}`, () => {
+          const documents = Object.keys(remembered(name)).filter((key) => key.startsWith(keys.deployments));
+          return documents.join() === services.map((service) => `${keys.deployments}${service}/1.0.0`).join();
+        });
+      await know('a', 'A');
+      await end(first);
+      await deploy('B', 1);
+      await client.delete(`${keys.deployments}A/1.0.0`);
+      await know('b', 'B');
+      await end(second);
+      await consul.kill();
+      await consul.start({ isEmpty: true });
+      first = await startMaster('a', options);
+      await until('a to lead', () => first.election.term !== undefined);
+      second = await startMaster('b', options);
+      await until('the deployments to be restored', async () => (await client.get(keys.begun)) !== undefined);
+      expect((await client.list(keys.deployments)).entries.map(({ key }) => key)).toEqual([
+        `${keys.deployments}B/1.0.0`,
+      ]);
+      expect(texts(first, 'consul_lost')).toContain('backup: that of b is newer: it leads and restores');
+      expect(texts(second, 'deployment_changed')).toEqual([`${B}: restored from backup: Consul lost its data`]);
+      await know('a', 'B');
+      // Then the order of the masters counts again.
+      await until('a to lead', () => first.election.term !== undefined);
+      expect(first.election.masters().every(({ backup }) => backup === undefined)).toBe(true);
+    }, 120_000);
 
     test('does not restore a deployment that was removed just after an outage', async () => {
       const manager = await new Manager('m1').come();
