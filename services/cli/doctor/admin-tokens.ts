@@ -77,6 +77,7 @@ export const SCOPES_OF_CHANGES: ReadonlyMap<string, AdminScope> = new Map<string
   ['undrain', 'operate'],
   ['setRoute', 'operate'],
   ['undoRoute', 'operate'],
+  ['getMirrors', 'operate'],
   ['setSettings', 'operate'],
   ['setIndexReplicas', 'operate'],
   ['pinIndex', 'operate'],
