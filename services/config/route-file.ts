@@ -4,7 +4,7 @@ import type { Route } from '../mesh/mod.ts';
 import { describeIssue, type Problem } from './check.ts';
 import { ExitError, EXIT } from './exit-error.ts';
 import { keyText, parseConfigText } from './file.ts';
-import { routesSchema } from './schema.ts';
+import { routesSchema } from './route-schema.ts';
 import { z } from 'zod';
 
 const FILE: z.ZodType<{ routes: Record<string, Route> }> = z.strictObject({ routes: routesSchema() });

@@ -70,3 +70,10 @@ export const durationOrOff = (): UnitSchema => {
   return leaf(withUnit('duration', parse, 0), 'duration', expected);
 };
 export const size = (min = 1): UnitSchema => withUnit('size', parseSize, min);
+
+/** A Thrift identifier; dots as in a service of an included file. */
+export const SERVICE: RegExp = /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$/;
+/** SemVer, with fewer than three numbers allowed. */
+export const VERSION: RegExp =
+  /^\d+(\.\d+){0,2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$/;
+export const VERSION_EXPECTED: string = 'a version in quotes such as "1.0.0"';

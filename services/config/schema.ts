@@ -2,10 +2,10 @@
 // follows `expected` in errors. The check, `katamari config` and KATAMARI_* variables derive from it, and a test
 // compares docs/configuration.md with it.
 
-import { ARGUMENT_PATH } from '../../core/idl/mod.ts';
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { JWT_ALGORITHMS, type AnonymousCallers } from '../access/mod.ts';
-import { RULE_HEADER, RULE_NAME, type Route, type RouteMirror, type RouteRule } from '../mesh/mod.ts';
+import type { Route } from '../mesh/mod.ts';
+import { routesSchema } from './route-schema.ts';
 import {
   bool,
   count,
@@ -14,11 +14,14 @@ import {
   durationOrOff,
   leaf,
   port,
+  SERVICE,
   size,
   text,
   textMap,
   texts,
   unwrap,
+  VERSION,
+  VERSION_EXPECTED,
 } from './schema-leaves.ts';
 import { z } from 'zod';
 
@@ -229,12 +232,7 @@ const FACEPLATE_NAME = /^[a-z][a-z0-9-]{0,30}[a-z0-9]$/;
 /** Printable, so that a name cannot break a line of a log, and none that the policy uses for others. */
 const CALLER = /^(?!(?:anonymous|chassis|mesh)$)[\x21-\x7e\u00a1-\ud7ff]{1,256}$/;
 
-/** A Thrift identifier; dots as in a service of an included file. */
-const SERVICE = /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$/;
 const METHOD = /^[A-Za-z_][A-Za-z0-9_]*$/;
-/** SemVer, with fewer than three numbers allowed. */
-const VERSION = /^\d+(\.\d+){0,2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$/;
-const VERSION_EXPECTED = 'a version in quotes such as "1.0.0"';
 /** Valid in Consul keys and in file names. */
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 const NAME_EXPECTED = 'a name of letters, digits, ".", "_" and "-", at most 63';
@@ -314,49 +312,6 @@ const deploymentSchema = z.strictObject({
     })
     .prefault({}),
 });
-
-const names = (what: string): z.ZodArray<z.ZodString> =>
-  leaf(z.array(z.string().min(1).max(1_000)).min(1).max(10_000), 'list', `a list of ${what}`);
-
-const ruleSchema: z.ZodType<RouteRule> = z.strictObject({
-  name: leaf(z.string().regex(RULE_NAME), 'text', 'a name of letters, digits, ".", "_" and "-"'),
-  to: leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED),
-  callers: names('names of callers').optional(),
-  roles: names('roles of callers').optional(),
-  headers: z
-    .record(leaf(z.string().regex(RULE_HEADER), 'text', 'the name of a header in lower case, not of the mesh'), text())
-    .optional(),
-  tags: names('tags').optional(),
-  methods: names('methods').optional(),
-  keys: names('sticky keys').optional(),
-  share: leaf(z.number().min(0).max(100), 'number', 'a percentage, 0 to 100').optional(),
-});
-
-const mirrorSchema: z.ZodType<RouteMirror> = z.strictObject({
-  to: leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED),
-  share: leaf(z.number().min(0).max(100), 'number', 'a percentage, 0 to 100').optional(),
-  methods: names('methods').optional(),
-  force: bool().optional(),
-  ignore: names('paths in answers such as "hits[].score"').optional(),
-  tolerance: leaf(z.number().min(0).max(1), 'number', 'a part of a number, 0 to 1').optional(),
-});
-
-const routeSchema: z.ZodType<Route> = z.strictObject({
-  weights: z.record(leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED), count(0, 1_000_000)).prefault({}),
-  rules: z.array(ruleSchema).max(100).optional(),
-  experiment: leaf(z.string().min(1).max(100), 'text', 'a name').optional(),
-  fallback: leaf(
-    z.string().regex(new RegExp(`^others$|^fail$|${VERSION.source}`)),
-    'text',
-    '"others", "fail" or a version in quotes',
-  ).optional(),
-  callersChoose: bool().optional(),
-  mirror: mirrorSchema.optional(),
-  sticky: leaf(z.string().regex(ARGUMENT_PATH), 'text', 'the path of an argument such as args.user.id').optional(),
-});
-
-export const routesSchema = (): z.ZodPrefault<z.ZodRecord<z.ZodString, typeof routeSchema>> =>
-  z.record(leaf(z.string().regex(SERVICE), 'text', 'the name of a Thrift service'), routeSchema).prefault({});
 
 const siteSchema = z.strictObject({
   prefix: leaf(z.string().max(200).regex(PREFIX), 'text', 'a path such as "/shop", or "/"'),
