@@ -49,6 +49,8 @@ export class DesiredStateBackup {
   readonly #seen = new Map<string, SeenDocuments>();
   #backup: ReadonlyMap<string, string> = new Map();
   #revision: BackupRevision = NO_REVISION;
+  /** Masters that were to restore theirs. One that did not is not waited for again. */
+  readonly #yieldedTo = new Set<string>();
   #writes: Promise<void> = Promise.resolve();
   #stopBatch: (() => void) | undefined;
 
@@ -91,9 +93,11 @@ export class DesiredStateBackup {
     if ((await client.get(this.#marker, signal)) !== undefined) return true;
     if (othersMs > 0) {
       await pause(clock, othersMs, signal);
-      const newest = [...election.masters()].sort((a, b) => (isNewer(a.backup, b.backup) ? -1 : 1))[0];
+      const others = election.masters().filter(({ name }) => !this.#yieldedTo.has(name));
+      const [newest] = others.sort((a, b) => (isNewer(a.backup, b.backup) ? -1 : 1));
       if (newest !== undefined && isNewer(newest.backup, this.#revision)) {
         events.add('consul_lost', 'backup', `that of ${newest.name} is newer: it leads and restores`);
+        this.#yieldedTo.add(newest.name);
         await election.yieldTo(newest.name);
         return false;
       }
@@ -147,6 +151,7 @@ export class DesiredStateBackup {
   }
 
   #offer(hasMarker: boolean): void {
+    if (hasMarker) this.#yieldedTo.clear();
     this.#options.offer(hasMarker || this.#revision === NO_REVISION ? undefined : this.#revision);
   }
 

@@ -70,9 +70,9 @@ export async function runRoute(
   const isForced = options.force === true;
   if (given === 'undo') await client.undoRoute(service, changeOf(options.undo), isForced);
   else if (options.mirror !== undefined) {
-    const { weights = {} } = given ?? (await client.routes()).find((one) => one.serviceName === service) ?? {};
     const mirror = readMirror(options.mirror);
-    await client.setRoute(service, { ...given, weights, mirror, ...expected(options) }, isForced);
+    const base = given ?? (await weightsNow(client, service));
+    await client.setRoute(service, { ...base, mirror, ...expected(options) }, isForced);
   } else if (given !== undefined) await client.setRoute(service, { ...given, ...expected(options) }, isForced);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
@@ -106,6 +106,12 @@ async function showHistory(
   if (json === true) terminal.write(changes.map((change) => `${JSON.stringify(change)}\n`).join(''));
   else terminal.write(`${formatHistory(terminal, service, changes).join('\n')}\n`);
   return EXIT.done;
+}
+
+/** The weights that a change of something else keeps. It is refused if the route changes meanwhile. */
+async function weightsNow(client: AdminClient, service: string): Promise<Route> {
+  const now = (await client.routes()).find(({ serviceName }) => serviceName === service);
+  return { weights: now?.weights ?? {}, index: now?.index ?? 0 };
 }
 
 /** The number of a change; 0 for the last one. */
@@ -174,8 +180,7 @@ async function givenRoute(
   if (other !== undefined) throw new ExitError(EXIT.usage, `Found both ${one} and ${other}, expected one of them`);
   if (shares.length > 0) return { weights: readShares(shares), sticky };
   if (sticky !== undefined) {
-    const now = (await client.routes()).find(({ serviceName }) => serviceName === service);
-    return { weights: now?.weights ?? {}, sticky, index: now?.index ?? 0 };
+    return { ...(await weightsNow(client, service)), sticky };
   }
   if (reset === true) return { weights: {} };
   if (undo !== undefined) return 'undo';
