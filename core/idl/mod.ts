@@ -10,6 +10,14 @@ export {
   type MethodReply,
   type ReplyDifference,
 } from './compare-replies.ts';
+export {
+  HEDGE_EXPECTED,
+  MAJORITY_EXPECTED,
+  majorityText,
+  readHedge,
+  readMajority,
+  whyNotCopied,
+} from './copy-rules.ts';
 export { describeDifference } from './diff.ts';
 export { decodeResult, encodeParams } from './json.ts';
 export { ARGUMENT_PATH, argumentFinder, type PathProblem } from './field-path.ts';

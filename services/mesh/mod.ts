@@ -90,6 +90,14 @@ export {
 } from './mirror-report.ts';
 export type { RouteMirror } from './route-mirror.ts';
 export {
+  COPIED_METHOD,
+  HEDGE_VALUE,
+  isHedge,
+  isMajority,
+  MAJORITY_VALUE,
+  methodsOfRobustness,
+} from './route-robustness.ts';
+export {
   isNoRoute,
   mergeRoute,
   problemsOfRoute,
