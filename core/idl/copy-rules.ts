@@ -8,18 +8,26 @@ export const HEDGE_EXPECTED = 'a percentile from p50 to p99.9, such as "p95"';
 export const MAJORITY_EXPECTED =
   'more than half of 2 to 9 copies, such as "2 of 3", "2 of 3 or fewer" or "2 of 3 versions"';
 
+export const HEDGE: RegExp = /^p[5-9]\d(?:\.\d)?$/;
+/** More than half of 2 to 9. */
+export const MAJORITY: RegExp =
+  /^(?:2 of [23]|3 of [3-5]|4 of [4-7]|5 of [5-9]|6 of [6-9]|7 of [7-9]|8 of [89]|9 of 9)(?: versions)?(?: or fewer)?$/;
+
 /** Reads `p95`. Returns the percentile; undefined for another text. */
 export function readHedge(text: string): number | undefined {
-  const [, digits] = /^p([5-9]\d(?:\.\d)?)$/.exec(text) ?? [];
-  return digits === undefined ? undefined : Number(digits);
+  return HEDGE.test(text) ? Number(text.slice(1)) : undefined;
 }
 
 /** Reads `2 of 3`, `2 of 3 versions` and both with ` or fewer`; undefined for another text. */
 export function readMajority(text: string): Majority | undefined {
-  const [, alike, copies, versions, fewer] = /^([2-9]) of ([2-9])( versions)?( or fewer)?$/.exec(text) ?? [];
-  const [least, all] = [Number(alike), Number(copies)];
-  if (!(least <= all && least * 2 > all)) return undefined;
-  return { alike: least, copies: all, ofVersions: versions !== undefined, orFewer: fewer !== undefined };
+  if (!MAJORITY.test(text)) return undefined;
+  const [alike = '', , copies = ''] = text.split(' ');
+  return {
+    alike: Number(alike),
+    copies: Number(copies),
+    ofVersions: text.includes('versions'),
+    orFewer: text.endsWith('or fewer'),
+  };
 }
 
 export function majorityText({ alike, copies, ofVersions, orFewer }: Majority): string {

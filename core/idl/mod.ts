@@ -11,7 +11,9 @@ export {
   type ReplyDifference,
 } from './compare-replies.ts';
 export {
+  HEDGE,
   HEDGE_EXPECTED,
+  MAJORITY,
   MAJORITY_EXPECTED,
   majorityText,
   readHedge,

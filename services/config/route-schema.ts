@@ -4,8 +4,8 @@ import { ARGUMENT_PATH } from '../../core/idl/mod.ts';
 import {
   COPIED_METHOD,
   HEDGE_VALUE,
-  isHedge,
-  isMajority,
+  HEDGE_OR_OFF,
+  MAJORITY_OR_OFF,
   MAJORITY_VALUE,
   RULE_HEADER,
   RULE_NAME,
@@ -42,10 +42,10 @@ const mirrorSchema: z.ZodType<RouteMirror> = z.strictObject({
   tolerance: leaf(z.number().min(0).max(1), 'number', 'a part of a number, 0 to 1').optional(),
 });
 
-const byMethod = (isValue: (text: string) => boolean, expected: string): z.ZodRecord<z.ZodString, z.ZodString> =>
+const byMethod = (form: RegExp, expected: string): z.ZodRecord<z.ZodString, z.ZodString> =>
   z.record(
     leaf(z.string().regex(COPIED_METHOD), 'text', 'the name of a method, or *'),
-    leaf(z.string().refine(isValue), 'text', expected),
+    leaf(z.string().regex(form), 'text', expected),
   );
 
 const routeSchema: z.ZodType<Route> = z.strictObject({
@@ -59,8 +59,8 @@ const routeSchema: z.ZodType<Route> = z.strictObject({
   ).optional(),
   callersChoose: bool().optional(),
   mirror: mirrorSchema.optional(),
-  hedge: byMethod(isHedge, HEDGE_VALUE).optional(),
-  majority: byMethod(isMajority, MAJORITY_VALUE).optional(),
+  hedge: byMethod(HEDGE_OR_OFF, HEDGE_VALUE).optional(),
+  majority: byMethod(MAJORITY_OR_OFF, MAJORITY_VALUE).optional(),
   sticky: leaf(z.string().regex(ARGUMENT_PATH), 'text', 'the path of an argument such as args.user.id').optional(),
 });
 

@@ -92,8 +92,8 @@ export type { RouteMirror } from './route-mirror.ts';
 export {
   COPIED_METHOD,
   HEDGE_VALUE,
-  isHedge,
-  isMajority,
+  HEDGE_OR_OFF,
+  MAJORITY_OR_OFF,
   MAJORITY_VALUE,
   methodsOfRobustness,
 } from './route-robustness.ts';

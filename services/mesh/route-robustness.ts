@@ -1,7 +1,15 @@
 // The part of a route that sends several copies of a call: a second one after a while (`hedge`), or several at once, of
 // whose answers enough must be alike (`majority`). It precedes the annotations of the method.
 
-import { HEDGE_EXPECTED, MAJORITY_EXPECTED, readHedge, readMajority, whyNotCopied } from '../../core/idl/mod.ts';
+import {
+  HEDGE,
+  HEDGE_EXPECTED,
+  MAJORITY,
+  MAJORITY_EXPECTED,
+  readHedge,
+  readMajority,
+  whyNotCopied,
+} from '../../core/idl/mod.ts';
 import type { Majority, Method } from '../../core/thrift/mod.ts';
 import { z } from 'zod';
 
@@ -58,19 +66,19 @@ export function methodsOfRobustness({ hedge = {}, majority = {} }: RouteRobustne
 
 /** Methods in a route: a name, or `*`. */
 export const COPIED_METHOD: RegExp = /^(?:\*|[A-Za-z_]\w{0,199})$/;
-export const isHedge = (text: string): boolean => text === OFF || readHedge(text) !== undefined;
-export const isMajority = (text: string): boolean => text === OFF || readMajority(text) !== undefined;
+export const HEDGE_OR_OFF: RegExp = new RegExp(`^off$|${HEDGE.source}`);
+export const MAJORITY_OR_OFF: RegExp = new RegExp(`^off$|${MAJORITY.source}`);
 export const HEDGE_VALUE: string = `${HEDGE_EXPECTED}, or "off"`;
 export const MAJORITY_VALUE: string = `${MAJORITY_EXPECTED}, or "off"`;
 
 /** Both in Consul. */
 export const HEDGES: z.ZodType<Readonly<Record<string, string>>> = z.record(
   z.string().regex(COPIED_METHOD, 'expected the name of a method, or *'),
-  z.string().refine(isHedge, `expected ${HEDGE_VALUE}`),
+  z.string().regex(HEDGE_OR_OFF, `expected ${HEDGE_VALUE}`),
 );
 export const MAJORITIES: z.ZodType<Readonly<Record<string, string>>> = z.record(
   z.string().regex(COPIED_METHOD, 'expected the name of a method, or *'),
-  z.string().refine(isMajority, `expected ${MAJORITY_VALUE}`),
+  z.string().regex(MAJORITY_OR_OFF, `expected ${MAJORITY_VALUE}`),
 );
 
 const ALL = '*';
