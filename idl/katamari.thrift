@@ -387,6 +387,11 @@ struct Route {
   /** The argument that is the sticky key of calls that bring none, as `args.user.id`; '' for none. */
   11: optional string sticky
   /**
+   * Number of the change that last changed which calls a version gets. Versions are compared from there on. Not read in
+   * setRoute.
+   */
+  12: optional i64 splitIndex
+  /**
    * By method, or `*` for all others that may have copies: after which percentile of its times a second copy of a call
    * is sent, as `p95`; `off` for never. Precedes `katamari.hedge` of the method.
    */

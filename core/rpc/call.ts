@@ -42,7 +42,7 @@ export interface Call {
    * undefined if the caller did not set it.
    */
   readonly minCoverage: number | undefined;
-  /** Reason for which a route has chosen the version; '' for its weights, undefined while no route was asked. */
+  /** Rule by which a route has chosen the version; '' for its weights, undefined if no route has chosen it. */
   readonly rule: string | undefined;
   /** Copies of one call have the same text. A pool gives them to different chassis. '' for a call without copies. */
   readonly group: string;

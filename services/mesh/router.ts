@@ -42,6 +42,8 @@ import type { RobustCount } from './robust-methods.ts';
 import type { Routes } from './route.ts';
 import { RoutingTable } from './routing-table.ts';
 import { RuleCounts, type RuleCount } from './rule-counts.ts';
+import type { VersionReport } from './version-count.ts';
+import { VersionStats } from './version-stats.ts';
 
 export interface RouterOptions {
   readonly clock: Clock;
@@ -69,6 +71,9 @@ export class Router implements Directory {
   /** Sends copies of calls; undefined while no method has them. */
   #activeRobust: RobustCalls | undefined;
   readonly assignments: AssignmentLog | undefined;
+  readonly #versions: VersionStats = new VersionStats();
+  /** Gets the calls that have ended; undefined while no service has a route. */
+  activeVersions: VersionStats | undefined = undefined;
   readonly clock: Clock;
   /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
@@ -114,6 +119,8 @@ export class Router implements Directory {
     this.activeMirrors = this.#mirrors.isActive ? this.#mirrors : undefined;
     this.#robust.setRoutes(routes);
     this.#activeRobust = this.#robust.isActive ? this.#robust : undefined;
+    this.#versions.setRoutes(routes);
+    this.activeVersions = this.#versions.isActive ? this.#versions : undefined;
     this.#waiting.resume();
   }
 
@@ -198,6 +205,22 @@ export class Router implements Directory {
   /** Hedges and majorities of this process. */
   robustCounts(): readonly RobustCount[] {
     return this.#robust.counts();
+  }
+
+  /**
+   * What this process has counted of services that have a route.
+   * @param process name of this process
+   * @param service '' for all
+   */
+  versionReports(process: string, service: string): readonly VersionReport[] {
+    const { services } = this.#versions;
+    const asked = service === '' ? services : services.filter((name) => name === service);
+    return asked.map((serviceName) => ({
+      serviceName,
+      process,
+      ...this.#versions.read(serviceName),
+      mirrors: this.#mirrors.report(serviceName),
+    }));
   }
 
   /** Picks a pool and a manager for the next try of a call and sends it, or lets it wait for a reachable manager. */
@@ -398,7 +421,7 @@ class RoutedCall implements CallSink, RouterCall {
   rule: string;
   /** Whether it was counted for its rule. */
   isCounted = false;
-  /** When it came; 0 without a log of assignments. */
+  /** When it came; -1 if nobody asks. */
   readonly startedMs: number;
   /** Of a copy of a call: the copies that have a chassis. Undefined for the call of a caller. */
   readonly holders: ReadonlySet<RouterCall> | undefined;
@@ -413,15 +436,20 @@ class RoutedCall implements CallSink, RouterCall {
     this.isCharged = holders !== undefined;
     this.isCounted = holders !== undefined;
     this.rule = call.rule ?? '';
-    this.startedMs = router.assignments === undefined ? 0 : router.clock.nowMs();
+    const isTimed = router.assignments !== undefined || router.activeVersions !== undefined;
+    this.startedMs = isTimed ? router.clock.nowMs() : -1;
   }
 
   reply(reply: Reply): void {
     this.share?.end(reply.body.length);
     this.#sink.reply(this.rule === '' ? reply : { ...reply, context: { ...reply.context, rule: this.rule } });
     if (this.holders !== undefined) return;
-    const { activeMirrors, assignments } = this.#router;
+    const { activeMirrors, activeVersions, assignments, clock } = this.#router;
     activeMirrors?.replied(this.next, this.offer as Offer, reply);
+    if (activeVersions !== undefined && this.#isWeighted) {
+      const { service, method } = this.next;
+      activeVersions.replied(service, method, this.offer as Offer, reply, clock.nowMs() - this.startedMs);
+    }
     if (assignments !== undefined) this.#router.assigned(this, assignments, reply.isException ? 'exception' : 'ok');
   }
 
@@ -430,8 +458,18 @@ class RoutedCall implements CallSink, RouterCall {
     this.share?.end(0);
     this.#sink.fail(error);
     if (this.holders !== undefined) return;
-    const { assignments } = this.#router;
+    const { activeVersions, assignments, clock } = this.#router;
+    if (activeVersions !== undefined && this.offer !== undefined && this.#isWeighted) {
+      const { service, method } = this.next;
+      activeVersions.failed(service, method, this.offer, error.code, clock.nowMs() - this.startedMs);
+    }
     if (assignments !== undefined) this.#router.assigned(this, assignments, error.code);
+  }
+
+  /** Whether the weights have chosen its version. It has no start if the first route was set after it came. */
+  get #isWeighted(): boolean {
+    const { version, rule } = this.call;
+    return this.rule === '' && (rule === '' || (rule === undefined && version === '')) && this.startedMs >= 0;
   }
 
   fail(error: KatamariError): void {
