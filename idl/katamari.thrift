@@ -38,8 +38,8 @@ struct CallContext {
    */
   18: optional double minCoverage
   /**
-   * Copies of one call have the same text, unique in the mesh. A pool gives them to different chassis. Absent for a call
-   * without copies.
+   * Copies of one call have the same text, unique in the mesh. A pool gives them to different chassis. Absent for a
+   * call without copies.
    */
   19: optional string group
 }

@@ -1,6 +1,6 @@
 // Annotations that control the mesh. Of methods: katamari.idempotent, katamari.readonly, katamari.timeout,
-// katamari.cache, katamari.gather, katamari.hedge, katamari.majority. Of fields: katamari.diff, katamari.secret. Other annotations are kept for their
-// readers. An unknown annotation that begins with `katamari.` is refused as a typo.
+// katamari.cache, katamari.gather, katamari.hedge, katamari.majority. Of fields: katamari.diff, katamari.secret. Other
+// annotations are kept for their readers. An unknown annotation that begins with `katamari.` is refused as a typo.
 
 import type { Annotations as AnnotationSyntax } from '@creditkarma/thrift-parser';
 import type { Annotations, Method } from '../thrift/mod.ts';

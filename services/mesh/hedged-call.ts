@@ -1,8 +1,8 @@
 // A call of which a second copy is sent to another chassis when the first takes longer than most calls of its method.
 // The first answer counts, and the other copy is cancelled: one that has not begun never runs.
 //
-// The second copy is sent only where a chassis is free, and within a budget of 5 % more calls. So a service that is slow
-// as a whole gets no more load. A hedge that is not possible yet is tried again while the first copy has not answered.
+// The second copy is sent only where a chassis is free, and within a budget of 5 % more calls. So a service that is
+// slow as a whole gets little more load. A hedge that is not possible yet is tried again until the first copy answers.
 
 import { Alarm, callerGone } from '../../core/link/mod.ts';
 import type { KatamariError } from '../../core/mod.ts';

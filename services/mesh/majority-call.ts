@@ -1,5 +1,5 @@
-// A call that goes to several chassis at once. The answer that enough of them give alike is the answer to the caller, as
-// soon as it is certain; the other copies are cancelled. Answers are compared by the types of the interface
+// A call that goes to several chassis at once. The answer that enough of them give alike is the answer to the caller,
+// as soon as it is certain; the other copies are cancelled. Answers are compared by the types of the interface
 // (core/idl/compare-replies.ts). A declared exception is an answer too. An error and an undeclared exception are none.
 //
 // A copy that fails is replaced by one at another chassis. So are those that keep the others waiting when answers

@@ -1,13 +1,15 @@
 // Copies of one call in a pool: the router sends several if a route or the IDL asks for a hedge or a majority
 // (services/mesh/robust-calls.ts). No two of them are given to the same chassis, also one after the other, since a
-// second answer of the same chassis says nothing new. A copy that failed has not answered, so another one may follow it.
+// second answer of the same chassis says nothing new. A copy that failed has not answered, so another one may follow.
 //
 // A group is known to the deadline of its calls, because its copies may come one by one. Limit: groups that are kept
 // after all their copies have ended.
 
 import type { KatamariError } from '../../core/mod.ts';
 import type { Call, CallSink, Reply } from '../../core/rpc/mod.ts';
-import type { Resource } from './resource.ts';
+
+/** A Resource, which is only told from others. */
+type Chassis = object;
 
 export class CallGroups {
   /** By the text that their calls share, the oldest first. */
@@ -46,7 +48,7 @@ class CallGroup {
   /** Copies in the pool. */
   readonly members: Set<GroupMember> = new Set();
   /** The copy that each chassis has got. */
-  readonly chassis: Map<Resource, GroupMember> = new Map();
+  readonly chassis: Map<Chassis, GroupMember> = new Map();
 }
 
 /** One copy in the pool, and the sink that notes its end. */
@@ -62,18 +64,18 @@ export class GroupMember implements CallSink {
   }
 
   /** Whether no other copy was given to this chassis. */
-  mayTake(resource: Resource): boolean {
+  mayTake(resource: Chassis): boolean {
     const other = this.#group.chassis.get(resource);
     return other === undefined || other === this;
   }
 
-  take(resource: Resource): void {
+  take(resource: Chassis): void {
     this.#hasChassis = true;
     this.#group.chassis.set(resource, this);
   }
 
   /** Whether the other copies have, or wait for, all chassis of the pool. */
-  isOneTooMany(resources: ReadonlySet<Resource>): boolean {
+  isOneTooMany(resources: ReadonlySet<Chassis>): boolean {
     let others = 0;
     for (const [resource, member] of this.#group.chassis) if (member !== this && resources.has(resource)) others++;
     for (const member of this.#group.members) if (member !== this && !member.#hasChassis) others++;
