@@ -20,7 +20,12 @@ export interface PoolDetails {
 
 /** Whether a service is one of the mesh itself, which every faceplate serves to owners of admin tokens. */
 export function isAdminService(service: string): boolean {
-  return service === 'Katamari' || service === 'KatamariIndices';
+  return service === 'Katamari' || service === 'KatamariIndices' || service === 'KatamariVersions';
+}
+
+/** Whether a service is one of the mesh itself, for owners of admin tokens or for everybody. */
+export function isMeshService(service: string): boolean {
+  return isAdminService(service) || service === 'katamari.Mesh';
 }
 
 /** A snapshot of a pool. */

@@ -27,8 +27,9 @@ import { indexMethods } from './index-admin.ts';
 import { verificationMethods } from './index-verification.ts';
 import { routeMethods, type RouteActions } from './route-admin.ts';
 import type { KnownVersions } from './route-check.ts';
+import { versionMethods, type VersionActions } from './version-admin.ts';
 
-export interface AdminActions extends RouteActions {
+export interface AdminActions extends RouteActions, VersionActions {
   /** Returns the status of the whole mesh: all known processes and the pools of every manager. */
   readonly status: () => Promise<MeshStatus>;
   readonly events: EventLog;
@@ -43,8 +44,6 @@ export interface AdminActions extends RouteActions {
   readonly settings: () => { readonly timeoutMs: number };
   /** Sets the global timeout. Undefined restores the value of the configuration. */
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
-  /** The versions of a service that run, or that managers are to run, as far as this process knows. */
-  readonly versionsOf: (service: string) => readonly string[];
   /** The interfaces of the pools of a service. */
   readonly interfacesOf: (service: string) => readonly Interface[];
   readonly access: AccessActions;
@@ -102,6 +101,11 @@ export function adminOffers(options: AdminOptions): readonly Offer[] {
       file: 'indices.thrift',
       service: 'KatamariIndices',
       methods: { ...indexMethods(options.actions.indices), ...verificationMethods(options.actions.indices) },
+    }),
+    guardedOffer(options, guard, {
+      file: 'versions.thrift',
+      service: 'KatamariVersions',
+      methods: versionMethods(options.actions),
     }),
   ];
 }

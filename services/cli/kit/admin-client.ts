@@ -330,6 +330,11 @@ export class AdminClient {
     return this.#admin(method, params, waitMs, canOutlastWait, 'KatamariIndices');
   }
 
+  /** Calls a method of the admin service for versions. */
+  versions(method: string, params: Record<string, unknown>, waitMs: number = REPLY_TIMEOUT_MS): Promise<unknown> {
+    return this.#admin(method, params, waitMs, false, 'KatamariVersions');
+  }
+
   /** Calls a method of an admin service. With `canOutlastWait`, a timeout returns undefined instead of an error. */
   async #admin(
     method: string,
