@@ -90,6 +90,7 @@ export {
 } from './mirror-report.ts';
 export type { RouteMirror } from './route-mirror.ts';
 export {
+  changedRoute,
   isNoRoute,
   mergeRoute,
   problemsOfRoute,
@@ -103,6 +104,20 @@ export {
   type RouteRule,
   type Routes,
 } from './route.ts';
+export {
+  copiesFor,
+  isActive,
+  ROLLOUT,
+  rolloutName,
+  shareOfStep,
+  weightsBefore,
+  weightsFor,
+  type PassedStep,
+  type Rollout,
+  type RolloutPlan,
+  type RolloutState,
+} from './rollout.ts';
+export { formatGuard, parseGuard, quantileOf, type RolloutGuard } from './rollout-guard.ts';
 export { RouteStore, routeIn } from './route-store.ts';
 export { AssignmentLog } from './assignment-log.ts';
 export { Router } from './router.ts';
@@ -110,5 +125,6 @@ export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';
 export { ADMIN_SCOPES, type AdminScope, isTokenName, type KnownToken, sha256Of, TokenStore } from './token-store.ts';
 export { thriftStatus } from './thrift-status.ts';
+export { sumOfMethods, type ObservedVersions, type VersionCount } from './version-count.ts';
 export { isVersionMatch, isVersionRange } from './version-match.ts';
 export { withStats } from './with-stats.ts';

@@ -4,7 +4,7 @@
 import { KatamariError } from '../../core/mod.ts';
 import type { ConsulClient, ConsulEntry } from '../consul/mod.ts';
 import { keysOf, readEntry, type Keys } from './records.ts';
-import { isNoRoute, isSameRoute, ROUTE, ROUTE_CHANGE, type Route, type RouteChange } from './route.ts';
+import { changedRoute, isNoRoute, isSameRoute, ROUTE, ROUTE_CHANGE, type Route, type RouteChange } from './route.ts';
 
 /** Returns the new route, or undefined to leave it. It gets what Consul has, and runs again after another change. */
 export type RouteEdit = (entry: ConsulEntry | undefined) => Route | undefined;
@@ -33,12 +33,13 @@ export class RouteStore {
       if (entry === undefined ? isNoRoute(route) : now !== undefined && isSameRoute(route, now)) return now ?? route;
       const index = await this.keep(service, now);
       const made = { index, by, atMs: Date.now() };
+      const changed = changedRoute(now, route, made);
       const isDone = isNoRoute(route)
         ? await this.#remove(service, entry as ConsulEntry, { ...made, route: null })
-        : await this.#client.put(key, JSON.stringify({ ...route, ...made }), { cas: entry?.modifyIndex ?? 0 });
+        : await this.#client.put(key, JSON.stringify(changed), { cas: entry?.modifyIndex ?? 0 });
       if (!isDone) continue;
       await this.#prune(service);
-      return isNoRoute(route) ? route : { ...route, ...made };
+      return isNoRoute(route) ? route : changed;
     }
     throw routeOvertaken(service);
   }
@@ -49,7 +50,7 @@ export class RouteStore {
    */
   async keep(service: string, now: Route | undefined): Promise<number> {
     const numbers = (await this.#kept(service)).map(({ key }) => Number(key.slice(key.lastIndexOf('/') + 1)));
-    const { index = 0, by = '', atMs = 0, ...route } = now ?? { weights: {} };
+    const { index = 0, by = '', atMs = 0, splitIndex: _, ...route } = now ?? { weights: {} };
     if (now !== undefined && !numbers.includes(index))
       await this.#client.put(this.#keyOf(service, index), JSON.stringify({ index, by, atMs, route }));
     return Math.max(index, ...numbers, 0) + 1;
@@ -62,7 +63,7 @@ export class RouteStore {
   async history(service: string): Promise<readonly RouteChange[]> {
     const entry = await this.#client.get(this.#keys.routes + service);
     const now = routeIn(entry);
-    const { index = 0, by = '', atMs = 0, ...route } = now ?? { weights: {} };
+    const { index = 0, by = '', atMs = 0, splitIndex: _, ...route } = now ?? { weights: {} };
     const current: RouteChange[] = now === undefined ? [] : [{ index, by, atMs, route }];
     const kept = (await this.#kept(service))
       .map((one) => readEntry(ROUTE_CHANGE, one))

@@ -31,6 +31,8 @@ export interface Route {
   /** Name of the admin token, or `leader`. */
   readonly by?: string | undefined;
   readonly atMs?: number | undefined;
+  /** Number of the change that last changed which calls a version gets: the versions are compared from there on. */
+  readonly splitIndex?: number | undefined;
 }
 
 /** One change of the route of a service. */
@@ -129,6 +131,22 @@ export function isSameRoute(one: Route, other: Route): boolean {
   return isDeepStrictEqual(mergeRoute({ weights: {} }, one), mergeRoute({ weights: {} }, other));
 }
 
+/** A route as the change `index` makes it from the route `now`. */
+export function changedRoute(
+  now: Route | undefined,
+  route: Route,
+  change: { readonly index: number; readonly by: string; readonly atMs: number },
+): Route {
+  const isSame = now !== undefined && isDeepStrictEqual(splitPartOf(now), splitPartOf(route));
+  return { ...route, ...change, splitIndex: isSame ? (now.splitIndex ?? 0) : change.index };
+}
+
+/** The parts of a route that decide which calls a version gets. */
+function splitPartOf(route: Route): Route {
+  const { weights, rules, experiment, fallback, sticky } = mergeRoute({ weights: {} }, route);
+  return { weights, rules, experiment, fallback, sticky };
+}
+
 /** Whether a route says nothing. */
 export function isNoRoute(route: Route): boolean {
   const { weights, rules = [], experiment, fallback, callersChoose = true, sticky, mirror } = route;
@@ -182,6 +200,7 @@ export const ROUTE: z.ZodType<Route> = z.object({
   index: z.int().min(0).optional(),
   by: z.string().optional(),
   atMs: z.number().optional(),
+  splitIndex: z.int().min(0).optional(),
 });
 
 /** `route-history/<service>/<index>` in Consul. */
