@@ -381,6 +381,11 @@ struct Route {
   10: optional RouteMirror mirror
   /** The argument that is the sticky key of calls that bring none, as `args.user.id`; '' for none. */
   11: optional string sticky
+  /**
+   * Number of the change that last changed which calls a version gets. Versions are compared from there on. Not read in
+   * setRoute.
+   */
+  12: optional i64 splitIndex
 }
 
 /** One change of the route of a service. */

@@ -80,6 +80,56 @@ struct ShardCheck {
   6: string replica
 }
 
+/** What the calls of one method have come to that the weights of a route have led to one version. */
+struct VersionCount {
+  1: string serviceName
+  2: string version
+  3: string method
+  /** Number of the change of the route since which it counts. */
+  4: i64 splitIndex
+  /** In ms since 1970. */
+  5: i64 sinceMs
+  /** All that have ended. */
+  6: i64 calls
+  /** Those of them that were answered with a declared exception. */
+  7: i64 exceptions
+  8: i64 failures
+  9: i64 timeouts
+  10: i64 refusals
+  11: i64 cancelled
+  /** Histogram of durations: pairs of a step from the bucket before and a count; 64 buckets for each doubling. */
+  12: list<i64> durations
+  /** The same of the time that the answered calls have waited for a copy. */
+  13: list<i64> queueing
+}
+
+/** The values of one metric that callers have reported for one version. */
+struct OutcomeCount {
+  1: string serviceName
+  2: string version
+  3: string metric
+  4: i64 splitIndex
+  5: i64 sinceMs
+  6: i64 count
+  7: double sum
+  8: double sumOfSquares
+  /** Values that were neither 0 nor 1. */
+  9: i64 others
+}
+
+/** What one process has counted of one service. */
+struct VersionReport {
+  1: string serviceName
+  2: string process
+  /** Differs for each start of the process. */
+  3: string start
+  /** Rises with each report of a process. */
+  4: i64 seq
+  5: list<VersionCount> counts
+  6: list<OutcomeCount> outcomes
+  7: katamari.MirrorReport mirrors
+}
+
 /** The manager cannot do what was asked; `why` says what to change. */
 exception ManagerRefused {
   1: string why
@@ -123,8 +173,11 @@ service Manager {
   /** Returns what the check with this id has found so far; empty for an unknown one. */
   list<ShardCheck> verification(1: string id) (katamari.readonly = "true")
 
-  /** Returns what the mirrors of routes have found in this process; '' for all services. */
-  katamari.MirrorReport mirrors(1: string serviceName) (katamari.readonly = "true")
+  /** Keeps what a faceplate has counted of a service. Who asks all managers then knows of all faceplates. */
+  void observe(1: VersionReport report)
+
+  /** Returns what this process has counted of a service, and what faceplates have told it; '' for all services. */
+  list<VersionReport> observations(1: string serviceName) (katamari.readonly = "true")
 
   /** Replaces the resource with this name: `Service@version/index`. */
   void restart(1: string resource)

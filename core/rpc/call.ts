@@ -42,7 +42,7 @@ export interface Call {
    * undefined if the caller did not set it.
    */
   readonly minCoverage: number | undefined;
-  /** Reason for which a route has chosen the version; '' for its weights, undefined while no route was asked. */
+  /** Rule by which a route has chosen the version; '' for its weights, undefined if no route has chosen it. */
   readonly rule: string | undefined;
   /** Aborted when the caller cancels the call or disconnects. The calls of a connection may share one signal. */
   readonly signal: AbortSignal | undefined;

@@ -180,7 +180,8 @@ export class FaceplateCalls {
     try {
       if (this.isDraining) throw draining();
       const identity = this.#identityOf(request);
-      pool = this.#mesh.directory.choose(queryOf(request, identity, codec));
+      const query = queryOf(request, identity, codec);
+      pool = this.#mesh.directory.choose(query);
       stats ??= this.#accept(pool.details.service, target.method);
       const method = pool.interface.methods.get(target.method);
       if (method === undefined) throw new KatamariError('no_pool', `${pool.id} has no method "${target.method}"`);
@@ -196,7 +197,7 @@ export class FaceplateCalls {
         tags: headers.tags,
         key: headers.key,
         minCoverage: headers.minCoverage,
-        rule: pool.rule ?? '',
+        rule: pool.rule ?? (query.version === '' ? '' : undefined),
         traceparent: headers.traceparent,
         tracestate: headers.tracestate,
         caller: request.caller,

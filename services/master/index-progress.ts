@@ -4,6 +4,7 @@
 
 import type { ConsulClient } from '../consul/mod.ts';
 import {
+  changedRoute,
   INDEX,
   keysOf,
   pathOfId,
@@ -59,7 +60,8 @@ export async function recordProgress(
   const isPromoted = isDue && isSameStill;
   const index = isPromoted ? await new RouteStore(client, mesh).keep(record.name, before) : 0;
   const made = { index, by: 'leader', atMs: nowMs };
-  const route = JSON.stringify({ ...before, weights: { [record.version]: 100 }, ...made });
+  const promoted = { ...before, weights: { [record.version]: 100 } };
+  const route = JSON.stringify(changedRoute(before, promoted, made));
   const steps = [
     { verb: 'cas', key, value: JSON.stringify(next), index: entry.modifyIndex } as const,
     ...(isPromoted ? [{ verb: 'cas', key: routeKey, value: route, index: modifyIndex } as const] : []),

@@ -3,7 +3,7 @@
 import { ANONYMOUS, identityOf, NO_DETAILS, NONE, type PoolQuery } from '../../core/rpc/mod.ts';
 import {
   wholeRoute,
-  type MirrorReport,
+  type ObservedVersions,
   type Route,
   type RouteChange,
   type RouteExplanation,
@@ -23,8 +23,8 @@ import {
 export interface RouteActions {
   readonly routes: () => Routes;
   readonly explainRoute: (call: PoolQuery) => RouteExplanation | undefined;
-  /** What the mirrors have found. @param service '' for all */
-  readonly mirrors: (service: string) => Promise<MirrorReport>;
+  /** What all processes have counted of a service, and what their mirrors have found; '' for all services. */
+  readonly observe: (service: string) => Promise<ObservedVersions>;
   /** Sets the weights, and what else the route has; undefined restores the route of the configuration. */
   readonly setRoute: (service: string, route: Route | undefined, by: string, index?: number) => Promise<void>;
   /** The newest first. */
@@ -58,7 +58,7 @@ interface ImaginedCall {
 
 /** @param known returns what a service has in the mesh */
 export function routeMethods(
-  { routes, explainRoute, mirrors, setRoute, routeHistory }: RouteActions,
+  { routes, explainRoute, observe, setRoute, routeHistory }: RouteActions,
   known: (service: string) => Promise<KnownVersions>,
 ): Readonly<Record<string, AdminMethod>> {
   return {
@@ -77,7 +77,7 @@ export function routeMethods(
     getMirrors: {
       // Differences hold data of calls, which the scope `read` does not show.
       scope: 'operate',
-      act: ({ serviceName }: TokenArgs & { serviceName: string }) => mirrors(serviceName),
+      act: async ({ serviceName }: TokenArgs & { serviceName: string }) => (await observe(serviceName)).mirrors,
     },
     setRoute: {
       scope: 'operate',

@@ -14,8 +14,14 @@ import {
 } from '../../core/rpc/mod.ts';
 import { ThriftException, type Interface } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
-import type { MirrorReport } from './mirror-report.ts';
 import type { Peer } from './peer.ts';
+import {
+  thriftVersionReport,
+  versionReportOfThrift,
+  type ThriftVersionReport,
+  type VersionReport,
+} from './version-count.ts';
+import type { VersionReports } from './version-reports.ts';
 import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status.ts';
 
 /** Shards of one index version that a manager serves; see idl/manager.thrift. */
@@ -94,15 +100,14 @@ export interface ManagerActions {
   /** Starts to check files. The same id again starts nothing. */
   readonly verify: (id: string, target: CheckTarget) => readonly CheckFacts[];
   readonly verification: (id: string) => readonly CheckFacts[];
-  /** What the mirrors of this process have found. @param service '' for all */
-  readonly mirrors: (service: string) => MirrorReport;
+  readonly versions: VersionReports;
   /** Rejects with an error that says what is wrong with the source. */
   readonly inspect: (source: string) => Promise<SourceFacts>;
 }
 
 /** Serves `katamari.Manager`; forwards all other calls to `send`. */
 export function withManagerService(actions: ManagerActions, send: Send): Send {
-  const { status, events, name, roll, restart, holdings, replicas, verify, verification, inspect, mirrors } = actions;
+  const { status, events, name, roll, restart, holdings, replicas, verify, verification, inspect, versions } = actions;
   const serve = serveHandlers<string>({
     interface: managerInterface(),
     i64: 'number',
@@ -118,7 +123,8 @@ export function withManagerService(actions: ManagerActions, send: Send): Send {
       replicas: ({ index }: { index: string }) => replicas(index),
       verify: ({ id, ...target }: CheckTarget & { id: string }) => verify(id, target),
       verification: ({ id }: { id: string }) => verification(id),
-      mirrors: ({ serviceName }: { serviceName: string }) => mirrors(serviceName),
+      observe: ({ report }: { report: ThriftVersionReport }) => versions.tell(versionReportOfThrift(report)),
+      observations: ({ serviceName }: { serviceName: string }) => versions.read(serviceName).map(thriftVersionReport),
       inspect: ({ source }: { source: string }) =>
         inspect(source).catch((error: Error) => {
           throw new ThriftException('ManagerRefused', { why: error.message });
@@ -163,9 +169,15 @@ export class ManagerClient {
     return this.#call('verification', { id }, ANSWER_MS) as Promise<readonly CheckFacts[]>;
   }
 
+  /** Tells the manager what this process has counted of a service. */
+  async observe(report: VersionReport): Promise<void> {
+    await this.#call('observe', { report: thriftVersionReport(report) }, ANSWER_MS);
+  }
+
   /** @param service '' for all */
-  mirrors(service: string): Promise<MirrorReport> {
-    return this.#call('mirrors', { serviceName: service }, ANSWER_MS) as Promise<MirrorReport>;
+  async observations(service: string): Promise<readonly VersionReport[]> {
+    const reports = await this.#call('observations', { serviceName: service }, ANSWER_MS);
+    return (reports as readonly ThriftVersionReport[]).map(versionReportOfThrift);
   }
 
   /** @throws KatamariError bad_request that says what is wrong with the source */

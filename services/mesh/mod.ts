@@ -125,6 +125,15 @@ export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';
 export { ADMIN_SCOPES, type AdminScope, isTokenName, type KnownToken, sha256Of, TokenStore } from './token-store.ts';
 export { thriftStatus } from './thrift-status.ts';
-export { sumOfMethods, type ObservedVersions, type VersionCount } from './version-count.ts';
+export {
+  mergeVersionReports,
+  type ObservedVersions,
+  type OutcomeCount,
+  sumOfMethods,
+  type VersionCount,
+  type VersionReport,
+} from './version-count.ts';
+export { pointOf } from './version-split.ts';
 export { isVersionMatch, isVersionRange } from './version-match.ts';
+export { VersionReports } from './version-reports.ts';
 export { withStats } from './with-stats.ts';

@@ -39,6 +39,8 @@ import type { Offer } from './offer.ts';
 import type { Routes } from './route.ts';
 import { RoutingTable } from './routing-table.ts';
 import { RuleCounts, type RuleCount } from './rule-counts.ts';
+import type { VersionReport } from './version-count.ts';
+import { VersionStats } from './version-stats.ts';
 
 export interface RouterOptions {
   readonly clock: Clock;
@@ -61,6 +63,9 @@ export class Router implements Directory {
   /** Gets the calls that were answered; undefined while no route has a mirror. */
   activeMirrors: Mirrors | undefined = undefined;
   readonly assignments: AssignmentLog | undefined;
+  readonly #versions: VersionStats = new VersionStats();
+  /** Gets the calls that have ended; undefined while no service has a route. */
+  activeVersions: VersionStats | undefined = undefined;
   readonly clock: Clock;
   /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
@@ -90,6 +95,8 @@ export class Router implements Directory {
     this.#table.setRoutes(routes);
     this.#mirrors.setRoutes(routes);
     this.activeMirrors = this.#mirrors.isActive ? this.#mirrors : undefined;
+    this.#versions.setRoutes(routes);
+    this.activeVersions = this.#versions.isActive ? this.#versions : undefined;
     this.#waiting.resume();
   }
 
@@ -169,6 +176,22 @@ export class Router implements Directory {
   /** What the mirrors of routes have found in this process. @param service '' for all */
   mirrorReport(service: string = ''): MirrorReport {
     return this.#mirrors.report(service);
+  }
+
+  /**
+   * What this process has counted of services that have a route.
+   * @param process name of this process
+   * @param service '' for all
+   */
+  versionReports(process: string, service: string): readonly VersionReport[] {
+    const { services } = this.#versions;
+    const asked = service === '' ? services : services.filter((name) => name === service);
+    return asked.map((serviceName) => ({
+      serviceName,
+      process,
+      ...this.#versions.read(serviceName),
+      mirrors: this.#mirrors.report(serviceName),
+    }));
   }
 
   /** Picks a pool and a manager for the next try of a call and sends it, or lets it wait for a reachable manager. */
@@ -359,7 +382,7 @@ class RoutedCall implements CallSink {
   rule: string;
   /** Whether it was counted for its rule. */
   isCounted = false;
-  /** When it came; 0 without a log of assignments. */
+  /** When it came; -1 if nobody asks. */
   readonly startedMs: number;
 
   constructor(router: Router, call: Call, sink: CallSink) {
@@ -368,14 +391,19 @@ class RoutedCall implements CallSink {
     this.#sink = sink;
     this.next = call;
     this.rule = call.rule ?? '';
-    this.startedMs = router.assignments === undefined ? 0 : router.clock.nowMs();
+    const isTimed = router.assignments !== undefined || router.activeVersions !== undefined;
+    this.startedMs = isTimed ? router.clock.nowMs() : -1;
   }
 
   reply(reply: Reply): void {
     this.share?.end(reply.body.length);
     this.#sink.reply(this.rule === '' ? reply : { ...reply, context: { ...reply.context, rule: this.rule } });
-    const { activeMirrors, assignments } = this.#router;
+    const { activeMirrors, activeVersions, assignments, clock } = this.#router;
     activeMirrors?.replied(this.next, this.offer as Offer, reply);
+    if (activeVersions !== undefined && this.#isWeighted) {
+      const { service, method } = this.next;
+      activeVersions.replied(service, method, this.offer as Offer, reply, clock.nowMs() - this.startedMs);
+    }
     if (assignments !== undefined) this.#router.assigned(this, assignments, reply.isException ? 'exception' : 'ok');
   }
 
@@ -383,8 +411,18 @@ class RoutedCall implements CallSink {
   end(error: KatamariError): void {
     this.share?.end(0);
     this.#sink.fail(error);
-    const { assignments } = this.#router;
+    const { activeVersions, assignments, clock } = this.#router;
+    if (activeVersions !== undefined && this.offer !== undefined && this.#isWeighted) {
+      const { service, method } = this.next;
+      activeVersions.failed(service, method, this.offer, error.code, clock.nowMs() - this.startedMs);
+    }
     if (assignments !== undefined) this.#router.assigned(this, assignments, error.code);
+  }
+
+  /** Whether the weights have chosen its version. It has no start if the first route was set after it came. */
+  get #isWeighted(): boolean {
+    const { version, rule } = this.call;
+    return this.rule === '' && (rule === '' || (rule === undefined && version === '')) && this.startedMs >= 0;
   }
 
   fail(error: KatamariError): void {

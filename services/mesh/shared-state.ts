@@ -289,7 +289,7 @@ export class SharedState {
 
 /** A route in an event: its weights, and what else it has. */
 function textOf(route: Route | undefined): string {
-  const { index: _, by: _by, atMs: _atMs, ...said } = route ?? NO_ROUTE;
+  const { index: _, by: _by, atMs: _atMs, splitIndex: _splitIndex, ...said } = route ?? NO_ROUTE;
   const { weights, ...more } = said;
   return JSON.stringify(Object.keys(more).length === 0 ? weights : said);
 }

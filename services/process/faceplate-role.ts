@@ -28,7 +28,6 @@ import { accessActionsOf } from './access.ts';
 import { openAdminTokens } from './admin-token.ts';
 import type { ManagerRole } from './manager-role.ts';
 import { withMeshService } from './mesh-service.ts';
-import { gatherMirrors } from './mirror-gatherer.ts';
 import type { ProcessBase } from './process-base.ts';
 import { restartResource, restartService } from './rolling-restart.ts';
 import { StatusGatherer } from './status-gatherer.ts';
@@ -83,7 +82,7 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       setTimeoutMs: (timeoutMs) => shared.setTimeoutMs(timeoutMs),
       routes: () => shared.routes,
       explainRoute: (call) => base.router.explain(call),
-      mirrors: (service) => gatherMirrors(base, service),
+      observe: (service) => base.observer.observe(service),
       setRoute: (service, route, by, index) => shared.setRoute(service, route, by, index),
       routeHistory: (service) => shared.routeHistory(service),
       versionsOf: (name) => [

@@ -4,11 +4,20 @@
 import { PolicyStore } from '../access/mod.ts';
 import { VERSION } from '../config/mod.ts';
 import { Gatherer } from '../gather/mod.ts';
-import { Fleet, ManifestCache, Reachability, SharedState, SnapshotFile, type Snapshot } from '../mesh/mod.ts';
+import {
+  Fleet,
+  ManifestCache,
+  Reachability,
+  SharedState,
+  SnapshotFile,
+  type Snapshot,
+  VersionReports,
+} from '../mesh/mod.ts';
 import { ConsulMetrics, type OpenConsul } from './consul.ts';
 import type { ProcessBase } from './process-base.ts';
 import type { ProcessContext } from './process-context.ts';
 import { StatusReporter } from './status-reporter.ts';
+import { VersionObserver } from './version-observer.ts';
 import path from 'node:path';
 
 /** Resolves once the managers of the mesh and their interfaces are known, at the latest after CONSUL_WAIT_MS. */
@@ -77,6 +86,11 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
   components.register({ stage: 'presence', close: () => snapshotFile.close() });
   offers.onChange(() => snapshotFile.changed());
 
+  const versions = new VersionReports({ clock, own: (service) => router.versionReports(config.name, service) });
+  const observer = new VersionObserver({ name: config.name, clock, peers: () => fleet.peers, own: versions.read });
+  components.register({ stage: 'fleet', drain: () => observer.drain(), close: () => observer.close() });
+  if (!roles.includes('manager')) observer.start();
+
   const snapshot = await snapshotFile.read();
   for (const [id, { service, source }] of Object.entries(snapshot?.interfaces ?? {})) {
     fleet.interfaces.addSource({ id, service }, source);
@@ -112,7 +126,20 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
   const consulMetrics = new ConsulMetrics(client);
   consulMetrics.addWatches(() => [...shared.stats(), fleet.stats(), policy.stats(), gatherer.stats()]);
   const status = new StatusReporter(context, shared);
-  return { ...context, client, consulMetrics, reachability, shared, fleet, gatherer, manifests, policy, status };
+  return {
+    ...context,
+    client,
+    consulMetrics,
+    reachability,
+    shared,
+    fleet,
+    gatherer,
+    manifests,
+    policy,
+    status,
+    versions,
+    observer,
+  };
 }
 
 function takeSnapshot(fleet: Fleet, shared: SharedState, gatherer: Gatherer): Snapshot {

@@ -286,7 +286,7 @@ class ManagerLink {
           verify: (id, target) => verifyShards(keeper, id, target),
           verification: (id) => keeper.verification(id),
           inspect: (source) => inspector.inspect(source),
-          mirrors: (service) => router.mirrorReport(service),
+          versions: base.versions,
           name: config.name,
           roll: (service, version, by) =>
             recorded(

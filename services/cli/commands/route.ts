@@ -77,7 +77,14 @@ export async function runRoute(
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
   if (options.yaml === true) {
-    const { serviceName: _, index: _index, by: _by, atMs: _atMs, ...document } = route ?? { weights: {} };
+    const {
+      serviceName: _,
+      index: _index,
+      by: _by,
+      atMs: _atMs,
+      splitIndex: _splitIndex,
+      ...document
+    } = route ?? { weights: {} };
     terminal.write(stringify({ routes: { [service]: document } }));
     return EXIT.done;
   }

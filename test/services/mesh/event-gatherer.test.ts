@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { KatamariError, systemClock } from '../../../core/mod.ts';
 import type { MeshEvent, MeshStatus, Send } from '../../../core/rpc/mod.ts';
-import { EventGatherer, EventLog, withManagerService, type Peer } from '../../../services/mesh/mod.ts';
+import { EventGatherer, EventLog, VersionReports, withManagerService, type Peer } from '../../../services/mesh/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const ends: (() => void)[] = [];
@@ -26,7 +26,7 @@ function start() {
       replicas: () => [],
       verify: () => [],
       verification: () => [],
-      mirrors: () => ({ counts: [], paths: [], differences: [], missing: [] }),
+      versions: new VersionReports({ clock: systemClock, own: () => [] }),
       inspect: () => Promise.reject(new Error('not used')),
       holdings: noAction,
     },
