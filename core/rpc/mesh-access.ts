@@ -20,7 +20,7 @@ export interface PoolDetails {
 
 /** Whether a service is one of the mesh itself, which every faceplate serves to owners of admin tokens. */
 export function isAdminService(service: string): boolean {
-  return service === 'Katamari' || service === 'KatamariIndices';
+  return service === 'Katamari' || service === 'KatamariIndices' || service === 'KatamariVersions';
 }
 
 /** A snapshot of a pool. */

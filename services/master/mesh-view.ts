@@ -305,7 +305,9 @@ export class MeshView {
   }
 
   #takeRollouts(entries: WatchedEntries): void {
-    const read = this.#readAll(this.#keys.rollouts, entries, 'rollout_changed', (_, entry) => readEntry(ROLLOUT, entry));
+    const read = this.#readAll(this.#keys.rollouts, entries, 'rollout_changed', (_, entry) =>
+      readEntry(ROLLOUT, entry),
+    );
     const found = new Map<string, Rollout>();
     for (const [service, record] of read) if (!(record instanceof Error)) found.set(service, record);
     this.#rollouts = found;

@@ -7,15 +7,7 @@
 //      └── copies do not come up ───┴── guard violated, copies gone ──► reverted
 
 import { describeDuration } from '../../core/mod.ts';
-import {
-  copiesFor,
-  isActive,
-  shareOfStep,
-  weightsBefore,
-  weightsFor,
-  type Rollout,
-  type Route,
-} from '../mesh/mod.ts';
+import { copiesFor, isActive, shareOfStep, weightsBefore, weightsFor, type Rollout, type Route } from '../mesh/mod.ts';
 import { violationText, type RolloutVerdict } from './rollout-judge.ts';
 import { isDeepStrictEqual } from 'node:util';
 
@@ -127,7 +119,8 @@ function callsSoFar(
 
 function pauseFor(rollout: Rollout, { nowMs, route }: RolloutFacts): RolloutMove {
   if (rollout.state === 'paused') return wait('it is paused');
-  const who = route === undefined ? 'its route was reset' : `${route.by ?? ''} changed the route (change ${route.index})`;
+  const who =
+    route === undefined ? 'its route was reset' : `${route.by ?? ''} changed the route (change ${route.index})`;
   const reason = `${who}; resume sets the share of this step again, abort leaves the route as it is`;
   const next: Rollout = { ...rollout, state: 'paused', reason, sinceMs: nowMs };
   return { kind: 'record', next, text: `${rollout.service} ${rollout.to} paused: ${reason}` };

@@ -88,9 +88,7 @@ export async function stepsOf(
       return { steps: [record(move.next)], rollout: move.next };
     case 'scale': {
       const own: TransactionStep =
-        move.next === undefined
-          ? { verb: 'check-index', key: entry.key, index: entry.modifyIndex }
-          : record(move.next);
+        move.next === undefined ? { verb: 'check-index', key: entry.key, index: entry.modifyIndex } : record(move.next);
       const found = stored.deployments.get(move.version);
       const scaled =
         found === undefined

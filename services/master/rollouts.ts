@@ -148,7 +148,8 @@ export class RolloutLeader {
 
   #report(before: Rollout, after: Rollout, text: string): void {
     const { events, audit, name } = this.#options;
-    if (text !== '') events.add(after.state === 'reverted' ? 'rollout_reverted' : 'rollout_changed', after.service, text);
+    if (text !== '')
+      events.add(after.state === 'reverted' ? 'rollout_reverted' : 'rollout_changed', after.service, text);
     if (after.isSettled) this.#seen.delete(after.service);
     audit?.record({
       who: 'leader',

@@ -80,7 +80,12 @@ function wrong(text: string, what: string, example: string): KatamariError {
 
 const EXAMPLES = { errors: 'errors +0.5pt', diff: 'diff < 1%' };
 const FORMS: Readonly<Record<GuardKind, { form: RegExp; least: number; most: number; range: string }>> = {
-  errors: { form: /^\+\s*(\d{1,3}(?:\.\d{1,6})?)\s*(?:pt|pts|points?)$/i, least: 0, most: 100, range: '0 to 100 points' },
+  errors: {
+    form: /^\+\s*(\d{1,3}(?:\.\d{1,6})?)\s*(?:pt|pts|points?)$/i,
+    least: 0,
+    most: 100,
+    range: '0 to 100 points',
+  },
   quantile: { form: /^[x×]\s*(\d{1,6}(?:\.\d{1,6})?)$/i, least: 1, most: 1_000, range: '1 to 1000 times' },
   diff: { form: /^<\s*(\d{1,3}(?:\.\d{1,6})?)\s*%$/, least: 0.000_001, most: 100, range: 'above 0 and at most 100 %' },
 };

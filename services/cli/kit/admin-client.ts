@@ -330,6 +330,11 @@ export class AdminClient {
     return this.#admin(method, params, waitMs, canOutlastWait, 'KatamariIndices');
   }
 
+  /** Calls a method of the admin service for versions. */
+  versions(method: string, params: Record<string, unknown>): Promise<unknown> {
+    return this.#admin(method, params, VERSIONS_TIMEOUT_MS, false, 'KatamariVersions');
+  }
+
   /** Calls a method of an admin service. With `canOutlastWait`, a timeout returns undefined instead of an error. */
   async #admin(
     method: string,
@@ -440,5 +445,7 @@ function readToken({ findToken, url }: MeshAddress): AdminToken {
 }
 
 /** Timeout of requests that the mesh answers at once. */
+/** The admin service for versions asks all managers. */
+const VERSIONS_TIMEOUT_MS = 30_000;
 const REPLY_TIMEOUT_MS = 10_000;
 const TIMEOUT_CODE = ERROR_TABLE.timeout.jsonRpc;

@@ -17,8 +17,11 @@ function aCount(version: string, given: Partial<VersionCount> = {}): VersionCoun
 }
 
 function observe(counts: readonly VersionCount[], differ?: { equal: number; different: number }): ObservedVersions {
-  const ofMirror = differ === undefined ? [] : [{ serviceName: 'Search', version: '2.0.0', method: 'find', failed: 0, skipped: 0, ...differ }];
-  return { counts, mirrors: { counts: ofMirror, paths: [], differences: [], missing: [] }, missing: [] };
+  const ofMirror =
+    differ === undefined
+      ? []
+      : [{ serviceName: 'Search', version: '2.0.0', method: 'find', failed: 0, skipped: 0, ...differ }];
+  return { counts, outcomes: [], mirrors: { counts: ofMirror, paths: [], differences: [], missing: [] }, missing: [] };
 }
 
 function holding(share: number, ...guards: readonly string[]): Rollout {
@@ -76,7 +79,10 @@ test('A guard on latency is violated by a p99 of twice the time, not by the same
   const [fast, other, slow] = [filled(10), filled(10), filled(20)];
   const verdict = judgeRollout(
     rollout,
-    observe([aCount('1.9.0', { durations: fast, queueing: fast }), aCount('2.0.0', { durations: slow, queueing: other })]),
+    observe([
+      aCount('1.9.0', { durations: fast, queueing: fast }),
+      aCount('2.0.0', { durations: slow, queueing: other }),
+    ]),
   );
   expect(verdict.guards.map(({ isViolated }) => isViolated)).toEqual([true, false]);
   expect(violationText(verdict)).toMatch(/^p99 x1\.3: p99: 2\.0\.0 is slower: \d+\.?\d* ms against \d+\.?\d* ms \(/);
@@ -135,7 +141,13 @@ interface Simulation {
 
 describe(`Simulated rollouts (seed ${SEED})`, () => {
   const steps = [1, 5, 25, 50];
-  const common = { medians: [10, 10], guards: ['errors +0pt', 'p99 x1'], steps, callsPerStep: 6_000, callsPerLook: 250 } as const;
+  const common = {
+    medians: [10, 10],
+    guards: ['errors +0pt', 'p99 x1'],
+    steps,
+    callsPerStep: 6_000,
+    callsPerLook: 250,
+  } as const;
   const run = (times: number, given: Partial<Simulation>): ReturnType<typeof simulate>[] => {
     const random = new Random(SEED);
     return Array.from({ length: times }, () => simulate(random, { rates: [0.01, 0.01], ...common, ...given }));

@@ -36,7 +36,12 @@ class World {
 
   constructor(rollout: Rollout, fate: Fate) {
     this.rollout = rollout;
-    this.route = { ...rollout.routeBefore, index: 0, splitIndex: 0, rules: [{ name: 'qa', to: '2.0.0', callers: ['qa'] }] };
+    this.route = {
+      ...rollout.routeBefore,
+      index: 0,
+      splitIndex: 0,
+      rules: [{ name: 'qa', to: '2.0.0', callers: ['qa'] }],
+    };
     this.desired = { '1.9.0': rollout.copiesBefore.from, '2.0.0': rollout.copiesBefore.to };
     this.fate = fate;
   }
@@ -108,7 +113,14 @@ function shareIn(weights: Readonly<Record<string, number>>): number {
 
 function endOf(world: World): unknown {
   const { state, passed, share, reason } = world.rollout;
-  return { state, share, reason, passed: passed.map((one) => one.share), weights: world.route?.weights, copies: world.desired };
+  return {
+    state,
+    share,
+    reason,
+    passed: passed.map((one) => one.share),
+    weights: world.route?.weights,
+    copies: world.desired,
+  };
 }
 
 describe('A rollout', () => {
@@ -191,7 +203,10 @@ describe('A rollout', () => {
     const gone = { ...facts, to: { ...facts.to, alive: 0 } };
     expect(nextMove(holding, { ...facts, verdict: undefined })).toMatchObject({ why: 'its guards cannot be read' });
     expect(nextMove(holding, { ...gone, goneForMs: 59_000 })).toMatchObject({ why: 'no copy of 2.0.0 is alive' });
-    expect(nextMove(holding, { ...gone, goneForMs: 60_000 })).toMatchObject({ kind: 'route', next: { state: 'reverted' } });
+    expect(nextMove(holding, { ...gone, goneForMs: 60_000 })).toMatchObject({
+      kind: 'route',
+      next: { state: 'reverted' },
+    });
   });
 });
 
@@ -199,14 +214,18 @@ test(`Random rollouts end alike, however often leaders are killed (seed ${SEED})
   const random = new Random(SEED);
   const ends: Record<string, number> = {};
   for (let run = 0; run < RUNS; run++) {
-    const steps = [...new Set(Array.from({ length: random.below(5) }, () => random.between(1, 9_900) / 100))].sort((a, b) => a - b);
+    const steps = [...new Set(Array.from({ length: random.below(5) }, () => random.between(1, 9_900) / 100))].sort(
+      (a, b) => a - b,
+    );
     const plan = aRollout({
       steps: [...steps, 100],
       holdMs: random.between(0, 60) * 1_000,
       keepMs: random.between(0, 60) * 1_000,
       copies: random.pick(['follow', 'fixed']),
       copiesBefore: { from: random.between(1, 30), to: random.between(0, 3) },
-      routeBefore: { weights: random.pick([{}, { '1.9.0': 100 }, { '1.9.0': 7, '1.8.0': 3 }, { '1.9.0': 2, '2.0.0': 1 }]) },
+      routeBefore: {
+        weights: random.pick([{}, { '1.9.0': 100 }, { '1.9.0': 7, '1.8.0': 3 }, { '1.9.0': 2, '2.0.0': 1 }]),
+      },
     });
     const isOverloaded = random.chance(0.2);
     const fate = {
@@ -226,12 +245,13 @@ test(`Random rollouts end alike, however often leaders are killed (seed ${SEED})
       // Each share is that of a step, in order. A revert is one change more.
       const own = plan.routeBefore.weights['1.8.0'] === undefined ? 1 : 0.7;
       const raised = shares.filter((share) => share > 0);
-      for (const [at, share] of raised.entries())
-        expect(share, what).toBeCloseTo((plan.steps[at] as number) * own, 6);
+      for (const [at, share] of raised.entries()) expect(share, what).toBeCloseTo((plan.steps[at] as number) * own, 6);
       const isTakenBack = state === 'reverted' && raised.length > 0;
       expect(shares.slice(raised.length), what).toEqual(isTakenBack ? [0] : []);
       if (state === 'done') expect(raised, what).toHaveLength(plan.steps.length);
-      expect(world.desired['1.9.0'], what).toBe(state === 'done' && plan.copies === 'follow' ? 0 : plan.copiesBefore.from);
+      expect(world.desired['1.9.0'], what).toBe(
+        state === 'done' && plan.copies === 'follow' ? 0 : plan.copiesBefore.from,
+      );
     }
   }
   console.log(`${RUNS} random rollouts, twice each, seed ${SEED}: ${JSON.stringify(ends)}`);
