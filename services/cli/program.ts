@@ -335,7 +335,7 @@ function addRollout(program: Command, context: CliContext, setExitCode: SetExitC
     .option(
       '--guard <guard>',
       "what reverts it, once for each: 'errors +0.5pt', 'p99 x1.3', 'queue p99 x2', 'diff < 1%'",
-      (guard: string, before: readonly string[] = []) => [...before, guard],
+      (guard: string, before: readonly string[] | undefined) => [...(before ?? []), guard],
     )
     .option('--copies <how>', 'follow: the number of copies follows the share; fixed: it stays', 'fixed')
     .option('--keep <duration>', 'how long the old copies stay after the last step, if copies follow', '10m')

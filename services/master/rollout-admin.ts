@@ -1,5 +1,5 @@
-// The methods of the admin service for rollouts, in the shapes of idl/versions.thrift. What a rollout would do next, and
-// what its guards see, is worked out here from the same facts as the leader has.
+// The methods of the admin service for rollouts, in the shapes of idl/versions.thrift. What a rollout would do next,
+// and what its guards see, is worked out here from the same facts as the leader has.
 
 import { KatamariError } from '../../core/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';

@@ -1,7 +1,7 @@
 // Signs the documents in Consul that decide what the mesh runs, where calls go and who may make them: deployments,
-// indices, assignments, drains, routes, rollouts, settings, access policies and admin tokens. Consul is not trusted: whoever may
-// write to it could otherwise run commands on every manager. A process refuses a document that no process with the
-// secret of the mesh has written.
+// indices, assignments, drains, routes, rollouts, settings, access policies and admin tokens. Consul is not trusted:
+// whoever may write to it could otherwise run commands on every manager. A process refuses a document that no process
+// with the secret of the mesh has written.
 //
 // The signature is the last line of the value: HMAC-SHA256 over the key and the text before it, with a key derived
 // from the link secret. The key of the document is part of it, so a document is valid at its place only; an

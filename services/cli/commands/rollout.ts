@@ -1,5 +1,5 @@
-// `katamari rollout` gives a version the calls of another one in steps, while guards watch it. Like `katamari route`, it
-// shows what is there without arguments, begins with a version, and changes with an option.
+// `katamari rollout` gives a version the calls of another one in steps, while guards watch it. Its form is that of
+// `katamari route`: a service alone shows what is there, a version begins a rollout, and an option changes it.
 
 import { KatamariError, parseDuration, sleep } from '../../../core/mod.ts';
 import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';

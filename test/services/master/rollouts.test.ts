@@ -68,8 +68,17 @@ for (const kind of CONSUL_KINDS) {
     const observe = async (): Promise<ObservedVersions> => {
       const route = await routeNow();
       const count = (version: string, calls: number, failures: number): VersionCount => ({
-        ...{ serviceName: 'Search', version, method: 'find', splitIndex: route?.splitIndex ?? 0, sinceMs: 0 },
-        ...{ calls, exceptions: 0, failures, timeouts: 0, refusals: 0, cancelled: 0 },
+        serviceName: 'Search',
+        version,
+        method: 'find',
+        splitIndex: route?.splitIndex ?? 0,
+        sinceMs: 0,
+        calls,
+        exceptions: 0,
+        failures,
+        timeouts: 0,
+        refusals: 0,
+        cancelled: 0,
         durations: new LogHistogram(),
         queueing: new LogHistogram(),
       });
@@ -86,12 +95,25 @@ for (const kind of CONSUL_KINDS) {
       const events = new EventLog(name);
       const { port } = listener.address() as { port: number };
       const election = new Election({
-        ...{ client: with_, mesh, name, rank: 1, machine: 'x', events },
+        client: with_,
+        mesh,
+        name,
+        rank: 1,
+        machine: 'x',
+        events,
         stats: { host: '127.0.0.1', port },
       });
       const leader = new Leader({
-        ...{ client: with_, mesh, name, election, events, observe },
-        ...{ dataDir: path.join(directory, mesh, name), graceMs: 100, settleMs: 100, othersMs: 0 },
+        client: with_,
+        mesh,
+        name,
+        election,
+        events,
+        observe,
+        dataDir: path.join(directory, mesh, name),
+        graceMs: 100,
+        settleMs: 100,
+        othersMs: 0,
       });
       let closing: Promise<void> | undefined;
       const close = (): Promise<void> => (closing ??= leader.close().then(() => election.close()));
@@ -115,7 +137,13 @@ for (const kind of CONSUL_KINDS) {
       let said = '';
       const say = async (): Promise<void> => {
         const pools = (await store.list()).map(({ service, version, count }) => ({
-          ...{ id: `${service}@${version}`, service, version, roles: [], tags: [], more: {}, interfaceId: 'i' },
+          id: `${service}@${version}`,
+          service,
+          version,
+          roles: [],
+          tags: [],
+          more: {},
+          interfaceId: 'i',
           alive: version === '2.0.0' ? Math.min(count, copiesMax) : count,
         }));
         const place = { address: 'm:1', machine: 'm', capacity: 1, isDraining: false, stats: '' };
