@@ -49,8 +49,20 @@ struct InterfaceText {
   5: optional string idlService
 }
 
-/** Served by the mesh at KATAMARI_MESH and on its Thrift ports, under the multiplexed name `katamari.Mesh`. */
+/**
+ * Served by the mesh at KATAMARI_MESH and on its Thrift ports, under the multiplexed name `katamari.Mesh`, and by
+ * JSON-RPC as `katamari.Mesh.outcome`.
+ */
 service Mesh {
   /** Returns the interface of a service. `version` is a version or a range; '' for any. */
   InterfaceText describe(1: string serviceName, 2: string version) (katamari.readonly = "true")
+
+  /**
+   * Reports what a call was good for, such as a click: `katamari compare` compares the versions by it. The value counts
+   * for the version that the weights give to the key.
+   * @param experiment name of the experiment of a route; that of the service if the route has none
+   * @param metric letters, digits, `_`, `.` and `-`, at most 64
+   * @param value 0 or 1 for a rate, any number for a mean
+   */
+  void outcome(1: string experiment, 2: string key, 3: string metric, 4: double value)
 }

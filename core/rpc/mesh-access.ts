@@ -23,6 +23,11 @@ export function isAdminService(service: string): boolean {
   return service === 'Katamari' || service === 'KatamariIndices' || service === 'KatamariVersions';
 }
 
+/** Whether a service is one of the mesh itself, for owners of admin tokens or for everybody. */
+export function isMeshService(service: string): boolean {
+  return isAdminService(service) || service === 'katamari.Mesh';
+}
+
 /** A snapshot of a pool. */
 export interface PoolView {
   /** `Service@version`, with a suffix when several pools share both. */

@@ -45,6 +45,7 @@ export {
   type CallWithoutPool,
   type Directory,
   isAdminService,
+  isMeshService,
   type MeshAccess,
   type PoolDetails,
   type ChosenPool,

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { areParamsMoved, paramsOf, schemaOf } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
-import { isAdminService, NO_DETAILS, NONE, type CallerIdentity, type Directory } from '../../core/rpc/mod.ts';
+import { isMeshService, NO_DETAILS, NONE, type CallerIdentity, type Directory } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { parseMethodName } from '../kit/mod.ts';
 import { exampleOf } from './example.ts';
@@ -65,7 +65,7 @@ export class Catalog {
   /** Returns a request that the first service of the mesh answers; undefined if there is no service. */
   exampleRequest(identity: CallerIdentity): string | undefined {
     const editions = this.#editions(identity);
-    const edition = editions.find(({ service }) => !isAdminService(service)) ?? editions[0];
+    const edition = editions.find(({ service }) => !isMeshService(service)) ?? editions[0];
     if (edition === undefined) return undefined;
     const chosen = edition.methods
       .filter(({ oneway }) => !oneway)

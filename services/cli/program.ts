@@ -11,6 +11,7 @@ import { runDrain, runUndrain, type DrainOptions } from './commands/drain.ts';
 import { runEvents, type EventsOptions } from './commands/events.ts';
 import type { IdlDiffOptions } from './commands/idl.ts';
 import { runRestart, type RestartOptions } from './commands/restart.ts';
+import type { ComparisonOptions } from './commands/compare.ts';
 import type { DiffOptions } from './commands/diff.ts';
 import type { RolloutOptions } from './commands/rollout.ts';
 import { runRoute, type RouteOptions } from './commands/route.ts';
@@ -80,6 +81,7 @@ function describeProgram(context: CliContext, setExitCode: SetExitCode): Command
   addScale(program, context, setExitCode);
   addUndeploy(program, context, setExitCode);
   addRoute(program, context, setExitCode);
+  addCompare(program, context, setExitCode);
   addDiff(program, context, setExitCode);
   addRollout(program, context, setExitCode);
   addAccess(program, context, setExitCode);
@@ -359,6 +361,27 @@ function addRollout(program: Command, context: CliContext, setExitCode: SetExitC
         'katamari rollout Search --watch',
         'katamari rollout Search --pause',
         'katamari rollout Search --abort',
+      ),
+    );
+}
+
+function addCompare(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(
+    command(program, 'compare', 'compare how calls of two versions end, how long they take, and what they achieve'),
+  )
+    .argument('<service>', 'name of a service with a route')
+    .argument('[versions...]', 'two versions (default: those with the highest weights)')
+    .option('--method <method>', 'show one method instead of all together')
+    .option('--json', 'print one line of JSON')
+    .action(async (service: string, versions: readonly string[], options: ComparisonOptions) =>
+      setExitCode(await (await import('./commands/compare.ts')).runCompare(context, service, versions, options)),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'katamari compare Search',
+        'katamari compare Search 1.0.0 2.0.0',
+        'katamari compare Search --method search',
       ),
     );
 }

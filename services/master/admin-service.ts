@@ -30,8 +30,9 @@ import { rolloutMethods } from './rollout-admin.ts';
 import type { RolloutStore } from './rollout-store.ts';
 import { routeMethods, type RouteActions } from './route-admin.ts';
 import type { KnownVersions } from './route-check.ts';
+import { versionMethods, type VersionActions } from './version-admin.ts';
 
-export interface AdminActions extends RouteActions {
+export interface AdminActions extends RouteActions, VersionActions {
   /** Returns the status of the whole mesh: all known processes and the pools of every manager. */
   readonly status: () => Promise<MeshStatus>;
   readonly events: EventLog;
@@ -46,8 +47,6 @@ export interface AdminActions extends RouteActions {
   readonly settings: () => { readonly timeoutMs: number };
   /** Sets the global timeout. Undefined restores the value of the configuration. */
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
-  /** The versions of a service that run, or that managers are to run, as far as this process knows. */
-  readonly versionsOf: (service: string) => readonly string[];
   /** The interfaces of the pools of a service. */
   readonly interfacesOf: (service: string) => readonly Interface[];
   /** The interface of a version that has a pool. */
@@ -112,12 +111,12 @@ export function adminOffers(options: AdminOptions): readonly Offer[] {
     guardedOffer(options, guard, {
       file: 'versions.thrift',
       service: 'KatamariVersions',
-      methods: versionMethodsOf(options.actions),
+      methods: { ...versionMethods(options.actions), ...rolloutMethodsOf(options.actions) },
     }),
   ];
 }
 
-function versionMethodsOf(actions: AdminActions): Readonly<Record<string, AdminMethod>> {
+function rolloutMethodsOf(actions: AdminActions): Readonly<Record<string, AdminMethod>> {
   const managers = (): Iterable<ManagerRecord> => actions.indices.managers().values();
   return rolloutMethods({ ...actions, managers }, (service) => knownVersions(actions, service));
 }

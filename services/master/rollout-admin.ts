@@ -15,6 +15,7 @@ import {
   type RolloutPlan,
   type Routes,
 } from '../mesh/mod.ts';
+import { inSlices } from '../verdict/mod.ts';
 import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
 import { checkCallers, checkGuards, checkSteps, checkVersions, versionBefore } from './rollout-checks.ts';
 import { judgeRollout, type RolloutVerdict } from './rollout-judge.ts';
@@ -218,7 +219,7 @@ class RolloutAdmin {
   async #verdictOf(rollout: Rollout): Promise<RolloutVerdict | undefined> {
     if (!isActive(rollout) || rollout.share === 0) return undefined;
     try {
-      return judgeRollout(rollout, await this.#actions.observe(rollout.service));
+      return await inSlices(judgeRollout(rollout, await this.#actions.observe(rollout.service)));
     } catch (error) {
       if (error instanceof KatamariError) return undefined;
       throw error;

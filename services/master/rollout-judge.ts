@@ -4,7 +4,7 @@
 // steps and looks together. The tolerance is not part of the test: proving that a difference of 0.8 points is above 0.5
 // takes twenty times the calls of seeing it, and these calls fail. A guard on mirrored answers compares with its limit.
 //
-// Pure: counts go in, verdicts come out.
+// Pure: counts go in, verdicts come out. It works in slices, since the leader may also serve calls.
 
 import {
   formatGuard,
@@ -23,6 +23,7 @@ import {
   ratesDiffer,
   type EvidenceOptions,
   type HitCount,
+  type Slices,
   type VerdictWording,
 } from '../verdict/mod.ts';
 
@@ -43,7 +44,7 @@ export interface RolloutVerdict {
   readonly guards: readonly GuardVerdict[];
 }
 
-export function judgeRollout(rollout: Rollout, observed: ObservedVersions): RolloutVerdict {
+export function* judgeRollout(rollout: Rollout, observed: ObservedVersions): Slices<RolloutVerdict> {
   const { service, from, to, guards, steps, splitIndex } = rollout;
   const countOf = (version: string): VersionCount =>
     sumOfMethods(observed.counts, { serviceName: service, version, splitIndex });
@@ -51,17 +52,14 @@ export function judgeRollout(rollout: Rollout, observed: ObservedVersions): Roll
   const alpha = ROLLOUT_ALPHA / (Math.max(1, guards.length) * steps.length);
   const share = rollout.share / 100;
   const options = share > 0 && share < 1 ? { alpha, share } : { alpha };
-  return {
-    calls: versions.second.calls,
-    badCalls: errorsOf(versions.second).hits,
-    guards: guards.map((guard) =>
-      guard.metric === 'diff'
-        ? judgeDifferences(rollout, observed, guard, alpha)
-        : guard.metric === 'errors'
-          ? judgeErrors(versions, guard, options)
-          : judgeLatency(versions, guard, options),
-    ),
-  };
+  const verdicts: GuardVerdict[] = [];
+  for (const guard of guards) {
+    yield;
+    if (guard.metric === 'diff') verdicts.push(judgeDifferences(rollout, observed, guard, alpha));
+    else if (guard.metric === 'errors') verdicts.push(yield* judgeErrors(versions, guard, options));
+    else verdicts.push(yield* judgeLatency(versions, guard, options));
+  }
+  return { calls: versions.second.calls, badCalls: errorsOf(versions.second).hits, guards: verdicts };
 }
 
 interface VersionPair {
@@ -80,7 +78,7 @@ function errorsOf({ calls, cancelled, exceptions, failures, timeouts, refusals }
   return { calls: calls - cancelled, hits: exceptions + failures + timeouts + refusals };
 }
 
-function judgeErrors(pair: VersionPair, guard: RolloutGuard, options: EvidenceOptions): GuardVerdict {
+function* judgeErrors(pair: VersionPair, guard: RolloutGuard, options: EvidenceOptions): Slices<GuardVerdict> {
   const [first, second] = [errorsOf(pair.first), errorsOf(pair.second)];
   const missing = missingText(pair, first.calls, second.calls);
   if (missing !== '') return { guard, isViolated: false, text: missing };
@@ -92,12 +90,12 @@ function judgeErrors(pair: VersionPair, guard: RolloutGuard, options: EvidenceOp
     guard,
     isViolated,
     text: isViolated
-      ? judgeRates(first, second, wordingOf(pair, 'fails more often'), options).text
+      ? (yield* judgeRates(first, second, wordingOf(pair, 'fails more often'), options)).text
       : `${values} in ${calls(second.calls)} of ${pair.to}, ${isWorse ? 'worse, but allowed' : NOTHING_SEEN}`,
   };
 }
 
-function judgeLatency(pair: VersionPair, guard: RolloutGuard, options: EvidenceOptions): GuardVerdict {
+function* judgeLatency(pair: VersionPair, guard: RolloutGuard, options: EvidenceOptions): Slices<GuardVerdict> {
   const { q, of } = quantileOf(guard.metric);
   const [first, second] = [pair.first[of], pair.second[of]];
   const missing = missingText(pair, first.count, second.count);
@@ -110,7 +108,7 @@ function judgeLatency(pair: VersionPair, guard: RolloutGuard, options: EvidenceO
     guard,
     isViolated,
     text: isViolated
-      ? `${guard.metric}: ${judgeQuantiles(first, second, q, wordingOf(pair, 'is slower'), options).text}`
+      ? `${guard.metric}: ${(yield* judgeQuantiles(first, second, q, wordingOf(pair, 'is slower'), options)).text}`
       : `${values} in ${calls(second.count)} of ${pair.to}, ${isWorse ? 'slower, but allowed' : NOTHING_SEEN}`,
   };
 }

@@ -7,9 +7,10 @@ import { Backoff, mustNotFail, type Clock } from '../../core/mod.ts';
 import type { AuditLog } from '../audit/mod.ts';
 import { ConsulError, pause, type ConsulClient } from '../consul/mod.ts';
 import { isActive, type EventLog, type ManagerRecord, type ObservedVersions, type Rollout } from '../mesh/mod.ts';
+import { inSlices } from '../verdict/mod.ts';
 import type { Election } from './election.ts';
 import type { MeshView } from './mesh-view.ts';
-import { judgeRollout } from './rollout-judge.ts';
+import { judgeRollout, type RolloutVerdict } from './rollout-judge.ts';
 import { neededCopies, nextMove, type RolloutFacts, type VersionCopies } from './rollout-move.ts';
 import { readRollout, scalableCopies, stepsOf, type StoredRollout } from './rollout-write.ts';
 
@@ -100,7 +101,8 @@ export class RolloutLeader {
     const observed = await this.#observe(service);
     const stored = await readRollout(client, mesh, service, signal);
     if (stored === undefined || stored instanceof Error || stored.rollout.isSettled) return true;
-    const facts = this.#factsOf(stored, observed);
+    const verdict = observed === undefined ? undefined : await inSlices(judgeRollout(stored.rollout, observed));
+    const facts = this.#factsOf(stored, verdict);
     const move = nextMove(stored.rollout, facts);
     if (move.kind === 'wait') return true;
     const { steps, rollout } = await stepsOf(move, stored, { client, mesh, by: 'leader', nowMs: facts.nowMs });
@@ -122,7 +124,7 @@ export class RolloutLeader {
     }
   }
 
-  #factsOf(stored: StoredRollout, observed: ObservedVersions | undefined): RolloutFacts {
+  #factsOf(stored: StoredRollout, verdict: RolloutVerdict | undefined): RolloutFacts {
     const { rollout, route } = stored;
     const { clock, view } = this.#options;
     const copiesOf = (version: string): VersionCopies => ({
@@ -142,7 +144,7 @@ export class RolloutLeader {
       to,
       upForMs: upSinceMs === undefined ? 0 : nowMs - upSinceMs,
       goneForMs: goneSinceMs === undefined ? 0 : nowMs - goneSinceMs,
-      verdict: observed === undefined ? undefined : judgeRollout(rollout, observed),
+      verdict,
     };
   }
 

@@ -2,7 +2,7 @@
 // `facts.unknownMethod` is set when no service of the mesh has the method.
 
 import { KatamariError } from '../../core/mod.ts';
-import { isAdminService, type PoolQuery } from '../../core/rpc/mod.ts';
+import { isMeshService, type PoolQuery } from '../../core/rpc/mod.ts';
 import type { DeployedService } from './deployed.ts';
 import { matchDetails, type ServiceEntry } from './match-pools.ts';
 import { mergeViews } from './merged-view.ts';
@@ -70,7 +70,7 @@ function noPool(message: string, unknownMethod: boolean): KatamariError {
 }
 
 function listServices({ services }: KnownServices): string {
-  const names = [...services.keys()].filter((name) => !isAdminService(name));
+  const names = [...services.keys()].filter((name) => !isMeshService(name));
   return names.length === 0
     ? 'no chassis is up yet'
     : `services here are ${names.slice(0, NAMES_SHOWN_MAX).join(', ')}`;

@@ -12,6 +12,8 @@ import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, NO_COPY_UP, Re
 import {
   ANONYMOUS,
   dispatchOf,
+  NO_DETAILS,
+  NONE,
   withCall,
   type Call,
   type CallerIdentity,
@@ -166,6 +168,21 @@ export class Router implements Directory {
   /** Says what the route of a service does with a call; undefined for an unknown service. It counts no call. */
   explain(query: PoolQuery): RouteExplanation | undefined {
     return this.#table.explain(query);
+  }
+
+  /** The services with a route, by the name of their experiment. */
+  experiments(): ReadonlyMap<string, readonly string[]> {
+    return this.#table.experiments();
+  }
+
+  /**
+   * Counts a value that a caller has reported for calls with a key, for the version that the weights give to it. Calls
+   * that a rule leads are no part of the experiment.
+   * @returns false if there are too many metrics
+   */
+  addOutcome(service: string, key: string, metric: string, value: number): boolean {
+    const { version, rule } = this.#table.explain({ ...NO_QUERY, service, key }) ?? NO_VERSION;
+    return version === '' || rule !== '' || this.#versions.addOutcome(service, version, metric, value);
   }
 
   /** Calls that rules of routes have led. */
@@ -444,6 +461,8 @@ function isGone({ code, facts }: KatamariError): boolean {
   return (code === 'no_pool' || code === 'draining') && facts.notRun === true;
 }
 
+const NO_QUERY = { method: '', version: '', roles: NONE, tags: NONE, details: NO_DETAILS };
+const NO_VERSION = { version: '', rule: '' };
 const ATTEMPTS_MAX = 3;
 /** Calls of all services together that may wait for a reachable manager. */
 const WAITING_MAX = 10_000;

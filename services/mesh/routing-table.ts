@@ -76,6 +76,13 @@ export class RoutingTable {
     return { experiment: entry.splits.salt, key };
   }
 
+  /** The services with a route, by the name of their experiment. */
+  experiments(): ReadonlyMap<string, readonly string[]> {
+    const routed = [...this.#services.values()].filter(({ route }) => route !== undefined);
+    const names = byService(routed, ({ splits }) => splits.salt);
+    return new Map([...names].map(([experiment, entries]) => [experiment, entries.map(({ name }) => name)]));
+  }
+
   /** Says what the route of a service does with a call; undefined for an unknown service. It counts no call. */
   explain(query: PoolQuery): RouteExplanation | undefined {
     const entry = this.#services.get(query.service);

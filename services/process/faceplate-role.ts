@@ -27,7 +27,7 @@ import { startAddedFaceplate } from './added-faceplate.ts';
 import { accessActionsOf } from './access.ts';
 import { openAdminTokens } from './admin-token.ts';
 import type { ManagerRole } from './manager-role.ts';
-import { withMeshService } from './mesh-service.ts';
+import { meshOffer, withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
 import { restartResource, restartService } from './rolling-restart.ts';
 import { StatusGatherer } from './status-gatherer.ts';
@@ -100,7 +100,8 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
     },
   });
   const addresses = await openFaceplates(base);
-  offers.addSource(() => admin);
+  const inner = meshOffer(base.router, config.name);
+  offers.addSource(() => [...admin, inner]);
   offers.onChange(() => gatherer.changed());
   return { adminToken: rootTokens()[0], addresses, meshStatus, indices: new IndexGatherer(base, actions) };
 }

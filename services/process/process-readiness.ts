@@ -5,7 +5,7 @@
 // reach them. /status/Service/N is the check for one service.
 
 import type { Clock } from '../../core/mod.ts';
-import { isAdminService, type PoolStatus, type PoolView } from '../../core/rpc/mod.ts';
+import { isMeshService, type PoolStatus, type PoolView } from '../../core/rpc/mod.ts';
 
 export interface ProcessReadinessOptions {
   readonly clock: Clock;
@@ -61,7 +61,7 @@ export class ProcessReadiness {
 }
 
 function isLiving({ details, alive }: PoolView): boolean {
-  return alive > 0 && !isAdminService(details.service);
+  return alive > 0 && !isMeshService(details.service);
 }
 
 const NAMES_SHOWN_MAX = 5;

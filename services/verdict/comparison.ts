@@ -1,5 +1,7 @@
 // The result of comparing one metric of two versions, and the search for the ends of its interval.
 
+import { atOnce, type Slices } from './slices.ts';
+
 /** Two versions compared by one metric. */
 export interface VersionComparison {
   /** Estimate for the first version; NaN without calls. */
@@ -21,15 +23,24 @@ export const NO_ESTIMATE: number = Number.NaN;
  * precision is relative to the distance.
  */
 export function bisect(inside: number, outside: number, holds: (at: number) => boolean): number {
+  return atOnce(bisection(inside, outside, holds));
+}
+
+/** The same in slices of one question each. */
+export function* bisection(inside: number, outside: number, holds: (at: number) => boolean): Slices<number> {
   const reach = outside - inside;
   let far = 1;
-  while (far > FRACTION_MIN && holds(inside + (reach * far) / 4)) far /= 4;
+  while (far > FRACTION_MIN && holds(inside + (reach * far) / 4)) {
+    far /= 4;
+    yield;
+  }
   let near = far > FRACTION_MIN ? far / 4 : 0;
   // The outer end itself is no answer: it may be equality, which is refuted.
   for (let i = 0; i < HALVINGS || (far === 1 && i < HALVINGS_MAX); i++) {
     const middle = (near + far) / 2;
     if (holds(inside + reach * middle)) far = middle;
     else near = middle;
+    yield;
   }
   return far === 1 ? outside : inside + reach * far;
 }

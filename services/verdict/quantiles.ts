@@ -10,7 +10,8 @@
 // its bucket, so the ratio is widened by one bucket for each version: a ratio within 2.2 % of 1 is never different.
 
 import { BUCKETS_PER_OCTAVE, DURATION_BUCKETS, LogHistogram } from '../../core/rpc/mod.ts';
-import { bisect, type VersionComparison } from './comparison.ts';
+import { bisect, bisection, type VersionComparison } from './comparison.ts';
+import type { Slices } from './slices.ts';
 import { type EvidenceOptions, type HitCount, levelEvidence, PairTest, shareOf } from './contrast.ts';
 
 /** Bounds in milliseconds. The upper one is Infinity while too few values are above the quantile. */
@@ -20,26 +21,26 @@ export interface QuantileBounds {
 }
 
 /** Compares quantile `q` (0..1). Estimates are in milliseconds; the interval is of second / first. */
-export function compareQuantiles(
+export function* compareQuantiles(
   first: LogHistogram,
   second: LogHistogram,
   q: number,
   options: EvidenceOptions,
-): VersionComparison {
+): Slices<VersionComparison> {
   const estimates = { first: first.quantileMs(q), second: second.quantileMs(q) };
   if (first.count === 0 || second.count === 0) {
     return { ...estimates, low: 0, high: Number.POSITIVE_INFINITY, isDifferent: false };
   }
   const ratio = new RatioTest(CumulativeCounts.of(first), CumulativeCounts.of(second), q, options);
   const { likely, isDifferent, isRefuted } = ratio;
-  const end = (side: -1 | 1): number => {
+  function* endOf(side: -1 | 1): Slices<number> {
     const isTowardsEqual = isDifferent && side !== Math.sign(likely);
-    if (isTowardsEqual) return bisect(likely, -side * WIDENING, isRefuted) + side * WIDENING;
+    if (isTowardsEqual) return (yield* bisection(likely, -side * WIDENING, isRefuted)) + side * WIDENING;
     return isRefuted(side * SHIFT_MAX)
-      ? bisect(likely, side * SHIFT_MAX, isRefuted) + side * WIDENING
+      ? (yield* bisection(likely, side * SHIFT_MAX, isRefuted)) + side * WIDENING
       : side * Number.POSITIVE_INFINITY;
-  };
-  const [low, high] = [ratioOf(end(-1)), ratioOf(end(1))];
+  }
+  const [low, high] = [ratioOf(yield* endOf(-1)), ratioOf(yield* endOf(1))];
   if (isDifferent) return { ...estimates, low, high, isDifferent };
   return { ...estimates, low: Math.min(1, low), high: Math.max(1, high), isDifferent };
 }

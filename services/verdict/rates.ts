@@ -3,10 +3,11 @@
 // is (contrast.ts). All of alpha is spent on this one interval, in both directions, over all looks together.
 
 import { type EvidenceOptions, type HitCount, PairTest, shareOf } from './contrast.ts';
-import { bisect, type VersionComparison, NO_ESTIMATE } from './comparison.ts';
+import { bisect, bisection, type VersionComparison, NO_ESTIMATE } from './comparison.ts';
+import type { Slices } from './slices.ts';
 
 /** Returns the rates and the interval of second - first. Without calls, the interval is -1 to 1. */
-export function compareRates(first: HitCount, second: HitCount, options: EvidenceOptions): VersionComparison {
+export function* compareRates(first: HitCount, second: HitCount, options: EvidenceOptions): Slices<VersionComparison> {
   const [firstRate, secondRate] = [rateOf(first), rateOf(second)];
   const comparison = { first: firstRate, second: secondRate };
   if (first.calls === 0 || second.calls === 0) return { ...comparison, low: -1, high: 1, isDifferent: false };
@@ -15,13 +16,13 @@ export function compareRates(first: HitCount, second: HitCount, options: Evidenc
   const isDifferent = isRefuted(0);
   // If 0 is refuted, it bounds the interval on its side; else it is in the interval.
   if (isDifferent) {
-    const towardsZero = bisect(difference, 0, isRefuted);
+    const towardsZero = yield* bisection(difference, 0, isRefuted);
     const away = Math.sign(difference);
-    const other = isRefuted(away) ? bisect(difference, away, isRefuted) : away;
+    const other = isRefuted(away) ? yield* bisection(difference, away, isRefuted) : away;
     return { ...comparison, low: Math.min(towardsZero, other), high: Math.max(towardsZero, other), isDifferent };
   }
-  const low = isRefuted(-1) ? Math.min(0, bisect(difference, -1, isRefuted)) : -1;
-  const high = isRefuted(1) ? Math.max(0, bisect(difference, 1, isRefuted)) : 1;
+  const low = isRefuted(-1) ? Math.min(0, yield* bisection(difference, -1, isRefuted)) : -1;
+  const high = isRefuted(1) ? Math.max(0, yield* bisection(difference, 1, isRefuted)) : 1;
   return { ...comparison, low, high, isDifferent };
 }
 

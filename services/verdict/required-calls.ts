@@ -8,6 +8,7 @@ import { type EvidenceOptions, type HitCount, shareOf } from './contrast.ts';
 import { meanReach, type ValueSums, varianceOf } from './means.ts';
 import { CumulativeCounts, RatioTest, shiftOf } from './quantiles.ts';
 import { ratesDiffer } from './rates.ts';
+import type { Slices } from './slices.ts';
 
 /** A difference that is not shown yet, and the calls of both versions that would show it. */
 export interface RequiredCalls {
@@ -17,19 +18,19 @@ export interface RequiredCalls {
 }
 
 /** For rates. Chooses a difference of about a third of the present interval, as a round number. */
-export function callsForRates(
+export function* callsForRates(
   first: HitCount,
   second: HitCount,
   { low, high }: VersionComparison,
   options: EvidenceOptions,
-): RequiredCalls | undefined {
+): Slices<RequiredCalls | undefined> {
   if (first.calls === 0 || second.calls === 0) return undefined;
   const calls = first.calls + second.calls;
   const share = options.share ?? shareOf(first.calls, second.calls);
   const rate = (first.hits + second.hits) / calls;
   const difference = roundSize((high - low) / 3);
   const lower = Math.min(1 - difference, Math.max(0, rate - difference * share));
-  const total = leastCalls((n) => {
+  const total = yield* leastCalls((n) => {
     const [one, other] = shortOf(lower, lower + difference, n, share);
     return one.hits / one.calls < other.hits / other.calls && ratesDiffer(one, other, { ...options, share });
   });
@@ -37,17 +38,17 @@ export function callsForRates(
 }
 
 /** For the mean of values. */
-export function callsForMeans(
+export function* callsForMeans(
   first: ValueSums,
   second: ValueSums,
   { low, high }: VersionComparison,
   alpha: number,
-): RequiredCalls | undefined {
+): Slices<RequiredCalls | undefined> {
   if (!Number.isFinite(high - low) || high === low) return undefined;
   const count = first.count + second.count;
   const difference = roundSize((high - low) / 3);
   const [ofFirst, ofSecond] = [varianceOf(first), varianceOf(second)];
-  const total = leastCalls((n) => {
+  const total = yield* leastCalls((n) => {
     const counts = [(n * first.count) / count, (n * second.count) / count] as const;
     const error = Math.sqrt(ofFirst / counts[0] + ofSecond / counts[1]);
     return meanReach(counts[0], counts[1], error, alpha) + SHORT_BY * error <= difference;
@@ -56,13 +57,13 @@ export function callsForMeans(
 }
 
 /** For quantile `q`, as if the durations of the second version were those of both, all longer by a factor. */
-export function callsForQuantiles(
+export function* callsForQuantiles(
   first: LogHistogram,
   second: LogHistogram,
   q: number,
   { low, high }: VersionComparison,
   options: EvidenceOptions,
-): RequiredCalls | undefined {
+): Slices<RequiredCalls | undefined> {
   if (first.count === 0 || second.count === 0) return undefined;
   const calls = first.count + second.count;
   const share = options.share ?? shareOf(first.count, second.count);
@@ -76,7 +77,7 @@ export function callsForQuantiles(
   const at = counts.positionOf(q);
   // Difference of the rates of values up to the quantile. One standard error of it is worth a part of the shift.
   const apart = (counts.upTo(at + shift / 2) - counts.upTo(at - shift / 2)) / calls;
-  const total = leastCalls((n) => {
+  const total = yield* leastCalls((n) => {
     const error = Math.sqrt((q * (1 - q)) / (n * share * (1 - share)));
     const second = counts.like(n * share, shift * (1 - (SHORT_BY * error) / apart));
     const ratio = new RatioTest(counts.like(n * (1 - share), 0), second, q, { ...options, share });
@@ -103,16 +104,18 @@ function shortOf(lower: number, higher: number, n: number, shareOfHigher: number
 }
 
 /** Returns the least number of calls that is enough, with two digits; undefined beyond a trillion. */
-function leastCalls(isEnough: (calls: number) => boolean): number | undefined {
+function* leastCalls(isEnough: (calls: number) => boolean): Slices<number | undefined> {
   let [few, many] = [0, 64];
   while (!isEnough(many)) {
     [few, many] = [many, many * 2];
     if (many > CALLS_MAX) return undefined;
+    yield;
   }
   for (let i = 0; i < 7; i++) {
     const middle = (few + many) / 2;
     if (isEnough(middle)) many = middle;
     else few = middle;
+    yield;
   }
   return Math.ceil(many);
 }

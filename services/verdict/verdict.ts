@@ -11,6 +11,7 @@ import { compareMeans, type ValueSums } from './means.ts';
 import { compareQuantiles } from './quantiles.ts';
 import { compareRates } from './rates.ts';
 import { callsForMeans, callsForQuantiles, callsForRates, type RequiredCalls } from './required-calls.ts';
+import type { Slices } from './slices.ts';
 import { describeMeans, describeQuantiles, describeRates, type VerdictWording } from './words.ts';
 
 /** The verdict on one metric. */
@@ -22,39 +23,39 @@ export interface MetricVerdict {
 }
 
 /** Judges hits per call, such as errors. */
-export function judgeRates(
+export function* judgeRates(
   first: HitCount,
   second: HitCount,
   wording: VerdictWording,
   options: EvidenceOptions,
-): MetricVerdict {
-  const comparison = compareRates(first, second, options);
-  const required = comparison.isDifferent ? undefined : callsForRates(first, second, comparison, options);
+): Slices<MetricVerdict> {
+  const comparison = yield* compareRates(first, second, options);
+  const required = comparison.isDifferent ? undefined : yield* callsForRates(first, second, comparison, options);
   return verdictOf(comparison, required, describeRates(comparison, wording, options.alpha, required));
 }
 
 /** Judges the mean of values. */
-export function judgeMeans(
+export function* judgeMeans(
   first: ValueSums,
   second: ValueSums,
   wording: VerdictWording,
   options: EvidenceOptions,
-): MetricVerdict {
+): Slices<MetricVerdict> {
   const comparison = compareMeans(first, second, options.alpha);
-  const required = comparison.isDifferent ? undefined : callsForMeans(first, second, comparison, options.alpha);
+  const required = comparison.isDifferent ? undefined : yield* callsForMeans(first, second, comparison, options.alpha);
   return verdictOf(comparison, required, describeMeans(comparison, wording, options.alpha, required));
 }
 
 /** Judges quantile `q` (0..1) of durations. */
-export function judgeQuantiles(
+export function* judgeQuantiles(
   first: LogHistogram,
   second: LogHistogram,
   q: number,
   wording: VerdictWording,
   options: EvidenceOptions,
-): MetricVerdict {
-  const comparison = compareQuantiles(first, second, q, options);
-  const required = comparison.isDifferent ? undefined : callsForQuantiles(first, second, q, comparison, options);
+): Slices<MetricVerdict> {
+  const comparison = yield* compareQuantiles(first, second, q, options);
+  const required = comparison.isDifferent ? undefined : yield* callsForQuantiles(first, second, q, comparison, options);
   return verdictOf(comparison, required, describeQuantiles(comparison, wording, options.alpha, required));
 }
 

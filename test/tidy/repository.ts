@@ -46,7 +46,7 @@ export const MODULES: Readonly<Record<string, readonly string[]>> = {
   'services/access': [...CORE, 'services/consul', 'services/mesh'],
   'services/config': [...CORE, 'services/access', 'services/mesh', 'faceplates/thrift', 'faceplates/web'],
   'services/resource-manager': [...CORE, 'services/consul', 'services/mesh'],
-  'services/master': [...CORE, 'services/audit', 'services/consul', 'services/mesh'],
+  'services/master': [...CORE, 'services/audit', 'services/consul', 'services/mesh', 'services/verdict'],
   'services/process': [
     ...CORE,
     'faceplates/kit',

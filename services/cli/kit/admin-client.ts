@@ -331,8 +331,8 @@ export class AdminClient {
   }
 
   /** Calls a method of the admin service for versions. */
-  versions(method: string, params: Record<string, unknown>): Promise<unknown> {
-    return this.#admin(method, params, VERSIONS_TIMEOUT_MS, false, 'KatamariVersions');
+  versions(method: string, params: Record<string, unknown>, waitMs: number = REPLY_TIMEOUT_MS): Promise<unknown> {
+    return this.#admin(method, params, waitMs, false, 'KatamariVersions');
   }
 
   /** Calls a method of an admin service. With `canOutlastWait`, a timeout returns undefined instead of an error. */
@@ -445,7 +445,5 @@ function readToken({ findToken, url }: MeshAddress): AdminToken {
 }
 
 /** Timeout of requests that the mesh answers at once. */
-/** The admin service for versions asks all managers. */
-const VERSIONS_TIMEOUT_MS = 30_000;
 const REPLY_TIMEOUT_MS = 10_000;
 const TIMEOUT_CODE = ERROR_TABLE.timeout.jsonRpc;

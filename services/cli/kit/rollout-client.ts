@@ -45,16 +45,19 @@ export class RolloutClient {
 
   /** @param force also if callers of the old version cannot call the new one */
   start(plan: PlannedRollout, force: boolean): Promise<RolloutSummary> {
-    return this.#client.versions('startRollout', { plan, force }) as Promise<RolloutSummary>;
+    return this.#client.versions('startRollout', { plan, force }, WAIT_MS) as Promise<RolloutSummary>;
   }
 
   /** The last rollout of a service, or the one under way. */
   async find(serviceName: string): Promise<RolloutSummary | undefined> {
-    const found = (await this.#client.versions('getRollouts', { serviceName })) as RolloutSummary[];
+    const found = (await this.#client.versions('getRollouts', { serviceName }, WAIT_MS)) as RolloutSummary[];
     return found[0];
   }
 
   change(serviceName: string, action: RolloutChange): Promise<RolloutSummary> {
-    return this.#client.versions('changeRollout', { serviceName, action }) as Promise<RolloutSummary>;
+    return this.#client.versions('changeRollout', { serviceName, action }, WAIT_MS) as Promise<RolloutSummary>;
   }
 }
+
+/** The mesh asks all managers. */
+const WAIT_MS = 30_000;

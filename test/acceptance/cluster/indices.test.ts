@@ -216,7 +216,7 @@ describe('An index on two managers', () => {
       console.log(`${CUTS} broken links: ${callers?.line}`);
       expectAllRight();
     },
-    BUSY_MS,
+    2 * BUSY_MS,
   );
 
   test(

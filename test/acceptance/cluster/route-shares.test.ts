@@ -108,4 +108,27 @@ describe('Weights of 70, 20 and 10', () => {
     () => expectShares('chassis', () => callAll(`Work@${ASKER}.ask`, { service: 'Work', text: 'x' })),
     BUSY_MS,
   );
+
+  test(
+    'are counted by all processes together, those of a faceplate that was killed included',
+    async () => {
+      const [first, second] = cluster.faceplates as [(typeof cluster.faceplates)[0], (typeof cluster.faceplates)[0]];
+      const params = { token: cluster.adminToken, serviceName: 'Work', first: '1.0.0', second: '2.0.0' };
+      const counted = async (): Promise<readonly (number | undefined)[]> => {
+        const { result } = await jsonRpc(`${first.addresses.jsonRpc}/rpc`, 'KatamariVersions.compareVersions', params);
+        const [all] = (result as { methods: { first: { calls: number }; second: { calls: number } }[] }).methods;
+        return [all?.first.calls, all?.second.calls];
+      };
+      const isAll = async (): Promise<boolean> => {
+        const [one = 0, other = 0] = await counted();
+        return Math.abs(one - CALLS * 3 * 0.7) <= 9 && Math.abs(other - CALLS * 3 * 0.2) <= 9;
+      };
+      await until('the counts of both faceplates and both managers', isAll);
+      second.signal('SIGKILL');
+      await second.ended;
+      expect(await isAll()).toBe(true);
+      console.log(`compared: ${(await counted()).join(' and ')} calls of three times ${CALLS}`);
+    },
+    BUSY_MS,
+  );
 });

@@ -2,8 +2,14 @@
 
 import { describe, expect, test } from 'vitest';
 import { LogHistogram } from '../../../core/rpc/mod.ts';
-import { judgeRollout, violationText, ROLLOUT_ALPHA } from '../../../services/master/rollout-judge.ts';
+import {
+  judgeRollout,
+  violationText,
+  ROLLOUT_ALPHA,
+  type RolloutVerdict,
+} from '../../../services/master/rollout-judge.ts';
 import { parseGuard, type ObservedVersions, type Rollout, type VersionCount } from '../../../services/mesh/mod.ts';
+import { atOnce } from '../../../services/verdict/mod.ts';
 import { Random } from '../../kit/tools/random.ts';
 import { drawHits, logNormal, ValueTable } from '../verdict/draws.ts';
 import { aRollout } from './a-rollout.ts';
@@ -28,10 +34,14 @@ function holding(share: number, ...guards: readonly string[]): Rollout {
   return aRollout({ phase: 'holding', share, splitIndex: 3, guards: guards.map(parseGuard) });
 }
 
+function judgeNow(rollout: Rollout, observed: ObservedVersions): RolloutVerdict {
+  return atOnce(judgeRollout(rollout, observed));
+}
+
 describe('A guard on errors', () => {
   const rollout = holding(25, 'errors +0.5pt');
-  const judge = (first: Partial<VersionCount>, second: Partial<VersionCount>): ReturnType<typeof judgeRollout> =>
-    judgeRollout(rollout, observe([aCount('1.9.0', first), aCount('2.0.0', second)]));
+  const judge = (first: Partial<VersionCount>, second: Partial<VersionCount>): RolloutVerdict =>
+    judgeNow(rollout, observe([aCount('1.9.0', first), aCount('2.0.0', second)]));
 
   test('counts failures, timeouts, refusals and exceptions, but not calls whose caller has gone', () => {
     const verdict = judge(
@@ -64,7 +74,7 @@ describe('A guard on errors', () => {
 
   test('takes counts of this split only', () => {
     const other = aCount('2.0.0', { calls: 1_000, failures: 1_000, splitIndex: 2 });
-    expect(judgeRollout(rollout, observe([other]))).toMatchObject({ calls: 0, badCalls: 0 });
+    expect(judgeNow(rollout, observe([other]))).toMatchObject({ calls: 0, badCalls: 0 });
   });
 });
 
@@ -77,7 +87,7 @@ test('A guard on latency is violated by a p99 of twice the time, not by the same
     return histogram;
   };
   const [fast, other, slow] = [filled(10), filled(10), filled(20)];
-  const verdict = judgeRollout(
+  const verdict = judgeNow(
     rollout,
     observe([
       aCount('1.9.0', { durations: fast, queueing: fast }),
@@ -91,8 +101,8 @@ test('A guard on latency is violated by a p99 of twice the time, not by the same
 
 test('A guard on mirrored answers counts from the start of the rollout, and compares with its limit', () => {
   const rollout = { ...holding(5, 'diff < 1%'), mirrorBefore: { equal: 1_000, different: 500 } };
-  const judge = (equal: number, different: number): ReturnType<typeof judgeRollout> =>
-    judgeRollout(rollout, observe([], { equal, different }));
+  const judge = (equal: number, different: number): RolloutVerdict =>
+    judgeNow(rollout, observe([], { equal, different }));
   expect(judge(1_000, 500).guards[0]).toMatchObject({ isViolated: false, text: 'no mirrored answers were compared' });
   expect(judge(1_995, 505).guards[0]).toMatchObject({ isViolated: false });
   expect(violationText(judge(1_100, 520))).toBe(
@@ -120,7 +130,7 @@ function simulate(
         count.failures += drawHits(random, own, rates[at] as number);
         for (let i = 0; i < own; i++) count.durations.record(tables[at]?.draw(random) ?? 0);
       }
-      const verdict = judgeRollout(rollout, observe(counts));
+      const verdict = judgeNow(rollout, observe(counts));
       if (violationText(verdict) !== undefined)
         return { share, bad: bad + verdict.badCalls, calls: calls + verdict.calls };
     }

@@ -4,14 +4,12 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LogHistogram } from '../../../core/rpc/mod.ts';
 import { logGamma } from '../../../services/verdict/log-gamma.ts';
+import * as sliced from '../../../services/verdict/mod.ts';
 import {
+  atOnce,
   compareMeans,
-  compareQuantiles,
-  compareRates,
   type HitCount,
-  judgeMeans,
-  judgeQuantiles,
-  judgeRates,
+  inSlices,
   quantileBounds,
   quantilesDiffer,
   ratesDiffer,
@@ -19,6 +17,17 @@ import {
 } from '../../../services/verdict/mod.ts';
 import { Random } from '../../kit/tools/random.ts';
 import { drawHits, logNormal, partOf } from './draws.ts';
+
+/** The same, done at once. */
+const whole =
+  <Args extends unknown[], Result>(work: (...args: Args) => sliced.Slices<Result>) =>
+  (...args: Args): Result =>
+    atOnce(work(...args));
+const compareRates = whole(sliced.compareRates);
+const compareQuantiles = whole(sliced.compareQuantiles);
+const judgeRates = whole(sliced.judgeRates);
+const judgeMeans = whole(sliced.judgeMeans);
+const judgeQuantiles = whole(sliced.judgeQuantiles);
 
 const options = { alpha: 0.05 };
 const hits = (calls: number, count: number): HitCount => ({ calls, hits: count });
@@ -316,5 +325,23 @@ describe('logGamma()', () => {
       expect(logGamma(n + 1)).toBeCloseTo(sum, 9);
     }
     expect(logGamma(0.5)).toBeCloseTo(Math.log(Math.sqrt(Math.PI)), 10);
+  });
+});
+
+describe('A verdict in slices', () => {
+  test('is the same, and other work of the process goes on meanwhile', async () => {
+    const random = new Random(20_262);
+    const [fast, slow] = [durations(random, 20_000), durations(random, 20_000)];
+    const latency = { first: '1.0.0', second: '2.0.0', higher: 'is slower', lower: 'is faster' };
+    let turns = 0;
+    const count = (): void => {
+      turns++;
+      timer = setImmediate(count);
+    };
+    let timer = setImmediate(count);
+    const verdict = await inSlices(sliced.judgeQuantiles(fast, slow, 0.5, latency, options));
+    clearImmediate(timer);
+    expect(verdict).toEqual(judgeQuantiles(fast, slow, 0.5, latency, options));
+    expect(turns).toBeGreaterThan(2);
   });
 });
