@@ -136,7 +136,9 @@ function whyRevert(rollout: Rollout, { nowMs, to, verdict, goneForMs }: RolloutF
   if (phase === 'scaling' && state === 'running') {
     const needed = neededCopies(rollout, to);
     const isLate = nowMs - sinceMs >= startMs && to.alive < needed;
-    return isLate ? `${to.alive} of ${needed} copies of ${version} came up within ${limit}` : '';
+    return isLate
+      ? `${to.alive} of ${needed} copies of ${version} came up within ${limit}; katamari events says why`
+      : '';
   }
   return rollout.share > 0 && goneForMs >= startMs ? `no copy of ${version} has been alive for ${limit}` : '';
 }

@@ -164,7 +164,7 @@ describe('A rollout', () => {
     expect(world.routes).toEqual([]);
     expect(world.rollout).toMatchObject({
       state: 'reverted',
-      reason: '3 of 5 copies of 2.0.0 came up within 1m 0s',
+      reason: '3 of 5 copies of 2.0.0 came up within 1m 0s; katamari events says why',
     });
     expect(world.desired).toEqual({ '1.9.0': 10, '2.0.0': 1 });
   });

@@ -239,7 +239,7 @@ for (const kind of CONSUL_KINDS) {
       await untilSettled(store);
       expect(await rolloutOf(store)).toMatchObject({
         state: 'reverted',
-        reason: '0 of 1 copies of 2.0.0 came up within 1.0s',
+        reason: '0 of 1 copies of 2.0.0 came up within 1.0s; katamari events says why',
         calls: 0,
       });
       expect(await weightsOf()).toEqual([{ '1.9.0': 100 }]);
