@@ -21,6 +21,7 @@ export {
   whyNotCopied,
 } from './copy-rules.ts';
 export { describeDifference } from './diff.ts';
+export { suggest } from './fault.ts';
 export { decodeResult, encodeParams } from './json.ts';
 export { ARGUMENT_PATH, argumentFinder, type PathProblem } from './field-path.ts';
 export { type JsonText, resultText } from './json-text.ts';

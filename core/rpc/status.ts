@@ -176,6 +176,8 @@ export const EVENT_KINDS = [
   'rolling_done',
   'settings_changed',
   'routes_changed',
+  'rollout_changed',
+  'rollout_reverted',
   'credentials_changed',
   'policy_changed',
   'access_denied',

@@ -9,3 +9,4 @@ export { IndexStore } from './index-store.ts';
 export { changedFields, DeploymentStore, type DeployOutcome, describeChange } from './deployment-store.ts';
 export { Election } from './election.ts';
 export { Leader } from './leader.ts';
+export { RolloutStore } from './rollout-store.ts';

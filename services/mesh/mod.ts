@@ -112,6 +112,20 @@ export {
   type RouteRule,
   type Routes,
 } from './route.ts';
+export {
+  copiesFor,
+  isActive,
+  ROLLOUT,
+  rolloutName,
+  shareOfStep,
+  weightsBefore,
+  weightsFor,
+  type PassedStep,
+  type Rollout,
+  type RolloutPlan,
+  type RolloutState,
+} from './rollout.ts';
+export { formatGuard, parseGuard, quantileOf, type RolloutGuard } from './rollout-guard.ts';
 export { RouteStore, routeIn } from './route-store.ts';
 export { AssignmentLog } from './assignment-log.ts';
 export { Router } from './router.ts';

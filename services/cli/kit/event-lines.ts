@@ -89,6 +89,8 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   settings_changed: { level: 'info', word: 'settings', color: 'cyan' },
   credentials_changed: { level: 'warn', word: 'credentials', color: 'yellow' },
   routes_changed: { level: 'info', word: 'routes', color: 'cyan' },
+  rollout_changed: { level: 'info', word: 'rollout', color: 'cyan' },
+  rollout_reverted: { level: 'error', word: 'reverted', color: 'red' },
   leader_changed: { level: 'info', word: 'leader', color: 'cyan' },
   manager_joined: { level: 'info', word: 'joined', color: 'green' },
   manager_left: { level: 'info', word: 'left', color: 'yellow' },
