@@ -2,9 +2,9 @@
 // as soon as it is certain; the other copies are cancelled. Answers are compared by the types of the interface
 // (core/idl/compare-replies.ts). A declared exception is an answer too. An error and an undeclared exception are none.
 //
-// A copy that fails is replaced by one at another chassis, unless it may have cost its chassis the life. So are those that keep the others waiting when answers
-// differ, because they may hang. At most as many answers count as the rule names copies. The bytes of answers that wait
-// are limited for all calls of the process together.
+// A copy that fails is replaced by one at another chassis, unless it may have cost its chassis the life. So are those
+// that keep the others waiting when answers differ, because they may hang. At most as many answers count as the rule
+// names copies. The bytes of answers that wait are limited for all calls of the process together.
 
 import { callerGone } from '../../core/link/mod.ts';
 import { compareReplies, majorityText, type ReplyComparison } from '../../core/idl/mod.ts';

@@ -1,6 +1,6 @@
 // Calls that wait in the router: for a reachable manager of their service, or for the first copy of a service that is
-// deployed. Each waits until the pools change, its deadline passes or its caller goes. Limits: calls of one service, and
-// of all.
+// deployed. Each waits until the pools change, its deadline passes or its caller goes. Limits: calls of one service,
+// and of all.
 
 import { WaitingCallsByKey, type DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, NO_COPY_UP, type Clock } from '../../core/mod.ts';
