@@ -97,6 +97,8 @@ export interface KatamariOptions {
   readonly runtime?: Runtime;
   /** How a second version of the chassis fails; no second version without it. */
   readonly fault?: 'slow' | 'crash' | 'hang';
+  /** How long each call takes in its copy, without using a processor; default 0. */
+  readonly workMs?: number;
   /** Versions that have one copy each, beside 1.0.0. */
   readonly others?: readonly string[];
   /** Additional keys of katamari.yaml. */
@@ -131,6 +133,7 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
     command: [...echoChassis(concurrency), version],
     count: version === '1.0.0' ? count : 1,
     queue: { max: 4_000 },
+    ...(options.workMs === undefined ? {} : { env: { ECHO_MS: String(options.workMs) } }),
   }));
   const deployments = options.fault === undefined ? versions : [...versions, faultyEcho(options.fault)];
   const start = async (role: 'up' | 'manager' | 'faceplate', own: object): Promise<Program> => {

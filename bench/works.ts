@@ -333,26 +333,29 @@ async function oneFrozen(effort: Effort): Promise<Row> {
   return { work, bound: 0.999, ours: inTime, theirs: due, unit: ' calls', ratio, note };
 }
 
-/** A mirror copies all calls to a version that is slow, crashes or hangs. The live calls must not notice. */
+/**
+ * A mirror copies all calls to a version that is slow, crashes or hangs. The live calls must not notice. Each of them
+ * takes a few milliseconds in its copy, so that the copies are busy and the processors are not: else the load would
+ * measure its own generator.
+ */
 async function mirrorOfFaults(effort: Effort): Promise<Row[]> {
   const rows: Row[] = [];
   for (const fault of ['slow', 'crash', 'hang'] as const) {
     const start = (mirror: object): Promise<Target> => {
       const settings = { timeout: '1s', routes: { Echo: { weights: { '1.0.0': 1 }, ...mirror } } };
-      return contenders.katamari({ front: 'framed', runtime: effort.runtime, fault, settings });
+      return contenders.katamari({ front: 'framed', runtime: effort.runtime, fault, settings, workMs: 5 });
     };
-    let rate = 0;
     const failed = { ours: 0, theirs: 0 };
+    const [mirrored, plain] = [await start({ mirror: { to: '2.0.0' } }), await start({})];
+    let rate = 0;
     const p99At = async (target: Target, whose: keyof typeof failed): Promise<number> => {
+      rate ||= 0.8 * (await drive(plain, { ...loadOf(effort), warmUp: SETTLE_S })).perSecond;
       const { due, right, late, p99Us } = await drive(target, openLoop(effort, rate));
       failed[whose] += due - right - late;
       return p99Us;
     };
-    const pair = await sideBySide(effort, await start({ mirror: { to: '2.0.0' } }), await start({}), {
-      ours: async (mesh) => {
-        rate = 0.8 * (await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S })).perSecond;
-        return await p99At(mesh, 'ours');
-      },
+    const pair = await sideBySide(effort, mirrored, plain, {
+      ours: (mesh) => p99At(mesh, 'ours'),
       theirs: (mesh) => p99At(mesh, 'theirs'),
     });
     const note = `${Math.round(rate)} calls/s, ${failed.ours} failed / ${failed.theirs} without a mirror`;

@@ -111,17 +111,15 @@ function* compareOutcome(
   second: OutcomeCount | undefined,
 ): Slices<unknown> {
   const [one, other] = [first ?? NO_VALUES, second ?? NO_VALUES];
-  const wording = {
-    first: compared.first,
-    second: compared.second,
-    higher: `has a higher ${metric}`,
-    lower: `has a lower ${metric}`,
-  };
+  const isRate = one.others + other.others === 0;
+  const what = `${isRate ? 'rate' : 'mean'} of ${metric}`;
+  const { first: firstVersion, second: secondVersion } = compared;
+  const ends = { higher: `has a higher ${what}`, lower: `has a lower ${what}` };
+  const wording = { first: firstVersion, second: secondVersion, ...ends };
   // Means of 0 and 1 are rates, which have exact intervals.
-  const judged =
-    one.others + other.others === 0
-      ? judgeRates({ calls: one.count, hits: one.sum }, { calls: other.count, hits: other.sum }, wording, OPTIONS)
-      : judgeMeans(one, other, wording, OPTIONS);
+  const judged = isRate
+    ? judgeRates({ calls: one.count, hits: one.sum }, { calls: other.count, hits: other.sum }, wording, OPTIONS)
+    : judgeMeans(one, other, wording, OPTIONS);
   return { metric, firstCount: one.count, secondCount: other.count, verdict: verdictOf(metric, yield* judged) };
 }
 

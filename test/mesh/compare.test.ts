@@ -149,10 +149,10 @@ describe('Callers report what calls were good for', () => {
       { metric: 'score' },
     ]);
     expect(outcomes[0]?.verdict.text).toMatch(
-      /^2\.0\.0 has a higher click: .* % against .* % \(difference .* points, 99 %\)/,
+      /^2\.0\.0 has a higher rate of click: .* % against .* % \(difference .* points, 99 %\)/,
     );
     expect((await cli(mesh, 'Compared')).stdout).toMatch(
-      /^click +0\.\d+ +0\.\d+ +\d+ \/ \d+ +2\.0\.0 has a higher click/m,
+      /^click +0\.\d+ +0\.\d+ +\d+ \/ \d+ +2\.0\.0 has a higher rate of click/m,
     );
   });
 
