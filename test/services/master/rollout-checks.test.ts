@@ -18,7 +18,7 @@ function whyNot(act: () => unknown): string {
     act();
     return '';
   } catch (error) {
-    if (error instanceof ThriftException) return String((error.fields as { why: string }).why);
+    if (error instanceof ThriftException) return (error.fields as { why: string }).why;
     throw error;
   }
 }
