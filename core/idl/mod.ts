@@ -10,6 +10,16 @@ export {
   type MethodReply,
   type ReplyDifference,
 } from './compare-replies.ts';
+export {
+  HEDGE,
+  HEDGE_EXPECTED,
+  MAJORITY,
+  MAJORITY_EXPECTED,
+  majorityText,
+  readHedge,
+  readMajority,
+  whyNotCopied,
+} from './copy-rules.ts';
 export { describeDifference } from './diff.ts';
 export { suggest } from './fault.ts';
 export { decodeResult, encodeParams } from './json.ts';

@@ -166,6 +166,7 @@ export const EVENT_KINDS = [
   'pool_empty',
   'pool_gone',
   'call_refused',
+  'copies_disagree',
   'shard_failed',
   'shard_damaged',
   'shard_restored',

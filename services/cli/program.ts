@@ -290,6 +290,11 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('[shares...]', 'version=weight for each version that gets calls')
     .option('--file <file>', 'set the whole route from a file with rules, as in katamari.yaml; - for standard input')
     .option('--mirror <version>', 'copy calls to a version and compare the answers: 2.0.0=10 for 10 %, off for none')
+    .option(
+      '--hedge <method=percentile...>',
+      'send a second copy of slow calls: search=p95, p95 for all methods, or off',
+    )
+    .option('--majority <method=votes...>', "ask several copies at once: score='2 of 3', or off")
     .option('--sticky <argument>', 'find sticky keys in an argument, such as args.user.id; "" for headers only')
     .option('--reset', 'restore the route of the configuration')
     .option('--history', 'list the last changes of the route: who, when and what')
@@ -316,6 +321,7 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search 1.0.0=90 2.0.0=10',
         'katamari route Search 2.0.0=95 3.0.0=5 --force',
         'katamari route Search --mirror 2.0.0=10',
+        "katamari route Search --hedge search=p95 --majority score='2 of 3'",
         'katamari route Search --sticky args.user.id',
         'katamari route Search --yaml > route.yaml',
         'katamari route Search --file route.yaml',

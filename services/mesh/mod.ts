@@ -90,6 +90,14 @@ export {
 } from './mirror-report.ts';
 export type { RouteMirror } from './route-mirror.ts';
 export {
+  COPIED_METHOD,
+  HEDGE_VALUE,
+  HEDGE_OR_OFF,
+  MAJORITY_OR_OFF,
+  MAJORITY_VALUE,
+  methodsOfRobustness,
+} from './route-robustness.ts';
+export {
   changedRoute,
   isNoRoute,
   mergeRoute,

@@ -78,6 +78,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   rate_limited: { level: 'warn', word: 'limited', color: 'yellow' },
   pool_gone: { level: 'warn', word: 'pool gone', color: 'yellow' },
   call_refused: { level: 'error', word: 'poison', color: 'red' },
+  copies_disagree: { level: 'error', word: 'disagree', color: 'red' },
   shard_failed: { level: 'error', word: 'shard', color: 'red' },
   shard_damaged: { level: 'error', word: 'damaged', color: 'red' },
   shard_restored: { level: 'info', word: 'restored', color: 'green' },
