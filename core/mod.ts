@@ -17,6 +17,7 @@ export {
   NO_COPY_UP,
 } from './errors.ts';
 export { FatalDefect, mustNotFail, nameDefect, reportDefect } from './defects.ts';
+export { HedgeBudget } from './hedge-budget.ts';
 export { CONTEXT_BYTES_MAX, DEFAULT_LIMITS, linkLimitsOf, type FaceplateLimits, type MessageLimits } from './limits.ts';
 export {
   type DirectoryFindings,
@@ -26,6 +27,7 @@ export {
   SOCKET_PATH_BYTES_MAX,
   type SocketBase,
 } from './private-directory.ts';
+export { MethodLatencies, RequestLatencies } from './method-latencies.ts';
 export { replaceFile, syncFolder } from './replace-file.ts';
 export { RetryBudget } from './retry-budget.ts';
 export { SliceQueue } from './slice-queue.ts';

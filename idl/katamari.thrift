@@ -37,6 +37,11 @@ struct CallContext {
    * the method. If absent, that parameter decides, and without one the call wants every shard.
    */
   18: optional double minCoverage
+  /**
+   * Copies of one call have the same text, unique in the mesh. A pool gives them to different chassis. Absent for a
+   * call without copies.
+   */
+  19: optional string group
 }
 
 /** Error codes of the mesh. */
@@ -386,6 +391,16 @@ struct Route {
    * setRoute.
    */
   12: optional i64 splitIndex
+  /**
+   * By method, or `*` for all others that may have copies: after which percentile of its times a second copy of a call
+   * is sent, as `p95`; `off` for never. Precedes `katamari.hedge` of the method.
+   */
+  13: optional map<string, string> hedge
+  /**
+   * By method, or `*`: how many copies get a call, and how many of the answers must be alike, as `2 of 3`,
+   * `2 of 3 versions`, both also with ` or fewer`, or `off`. Precedes `katamari.majority` of the method.
+   */
+  14: optional map<string, string> majority
 }
 
 /** One change of the route of a service. */

@@ -1,14 +1,18 @@
 // Annotations that control the mesh. Of methods: katamari.idempotent, katamari.readonly, katamari.timeout,
-// katamari.cache, katamari.gather. Of fields: katamari.diff, katamari.secret. Other annotations are kept for their
-// readers. An unknown annotation that begins with `katamari.` is refused as a typo.
+// katamari.cache, katamari.gather, katamari.hedge, katamari.majority. Of fields: katamari.diff, katamari.secret. Other
+// annotations are kept for their readers. An unknown annotation that begins with `katamari.` is refused as a typo.
 
 import type { Annotations as AnnotationSyntax } from '@creditkarma/thrift-parser';
 import type { Annotations, Method } from '../thrift/mod.ts';
+import { hedgeOf, majorityOf } from './copy-rules.ts';
 import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
 import { gatherOf } from './gather-rules.ts';
 import { index } from './tokens.ts';
 
-export type MethodRules = Pick<Method, 'isIdempotent' | 'isReadonly' | 'timeoutMs' | 'cacheMs' | 'gather'>;
+export type MethodRules = Pick<
+  Method,
+  'isIdempotent' | 'isReadonly' | 'timeoutMs' | 'cacheMs' | 'gather' | 'hedge' | 'majority'
+>;
 
 /** Maximum duration in an annotation: one day. */
 export const DURATION_MS_MAX: number = 24 * 60 * 60 * 1000;
@@ -31,6 +35,8 @@ export function methodRules(file: IdlFile, syntax: AnnotationSyntax | undefined)
   let timeoutMs = 0;
   let cacheMs = 0;
   let gather: Method['gather'];
+  let hedge = 0;
+  let majority: Method['majority'];
   for (const annotation of syntax?.annotations ?? []) {
     const name = annotation.name.value;
     if (!name.startsWith('katamari.')) continue;
@@ -41,9 +47,11 @@ export function methodRules(file: IdlFile, syntax: AnnotationSyntax | undefined)
     else if (name === 'katamari.timeout') timeoutMs = duration(file, at, name, value);
     else if (name === 'katamari.cache') cacheMs = duration(file, at, name, value);
     else if (name === 'katamari.gather') gather = gatherOf(file, at, value);
+    else if (name === 'katamari.hedge') hedge = hedgeOf(file, at, value);
+    else if (name === 'katamari.majority') majority = majorityOf(file, at, value);
     else throw idlFault(file, at, `unknown annotation ${quote(name)}${suggest(name, KNOWN)}`);
   }
-  return { isIdempotent: isIdempotent || isReadonly, isReadonly, timeoutMs, cacheMs, gather };
+  return { isIdempotent: isIdempotent || isReadonly, isReadonly, timeoutMs, cacheMs, gather, hedge, majority };
 }
 
 /** Checks the annotations of a field. @throws KatamariError bad_request for an unknown one or an invalid value */
@@ -62,7 +70,15 @@ export function checkFieldAnnotations(file: IdlFile, syntax: AnnotationSyntax | 
 }
 
 const NONE: Annotations = Object.freeze(Object.create(null) as Record<string, string>);
-const KNOWN = ['katamari.idempotent', 'katamari.readonly', 'katamari.timeout', 'katamari.cache', 'katamari.gather'];
+const KNOWN = [
+  'katamari.idempotent',
+  'katamari.readonly',
+  'katamari.timeout',
+  'katamari.cache',
+  'katamari.gather',
+  'katamari.hedge',
+  'katamari.majority',
+];
 /** In the order of the canonical text. */
 export const KNOWN_OF_FIELDS: readonly string[] = ['katamari.diff', 'katamari.secret'];
 const UNIT_MS: ReadonlyMap<string, number> = new Map([

@@ -6,6 +6,7 @@
 import { KatamariError } from '../mod.ts';
 import type { EnumType, Field, Method, StructType, Type } from '../thrift/mod.ts';
 import { KNOWN_OF_FIELDS } from './annotations.ts';
+import { majorityText } from './copy-rules.ts';
 import { compareText, flatNames } from './names.ts';
 import { reachable } from './typename.ts';
 
@@ -80,6 +81,8 @@ class Writer {
     if (method.timeoutMs > 0) rules.push(`katamari.timeout = "${method.timeoutMs}ms"`);
     if (method.cacheMs > 0) rules.push(`katamari.cache = "${method.cacheMs}ms"`);
     if (method.gather !== undefined) rules.push(`katamari.gather = "${method.gather}"`);
+    if (method.hedge > 0) rules.push(`katamari.hedge = "p${method.hedge}"`);
+    if (method.majority !== undefined) rules.push(`katamari.majority = "${majorityText(method.majority)}"`);
     this.line(
       `  ${method.oneway ? 'oneway ' : ''}${this.#type(method.returns)} ${method.name}(${args})` +
         (throws.length > 0 ? ` throws (${throws.join(', ')})` : '') +

@@ -2,6 +2,7 @@
 
 import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { KNOWN_OF_FIELDS } from './annotations.ts';
+import { majorityText } from './copy-rules.ts';
 import { jsonOf } from './json.ts';
 
 /** Maximum lines. Further differences are only counted. */
@@ -52,6 +53,8 @@ class Comparison {
     this.#texts(`${name}: katamari.timeout`, duration(a.timeoutMs), duration(b.timeoutMs));
     this.#texts(`${name}: katamari.cache`, duration(a.cacheMs), duration(b.cacheMs));
     this.#texts(`${name}: katamari.gather`, a.gather ?? 'none', b.gather ?? 'none');
+    this.#texts(`${name}: katamari.hedge`, hedgeText(a), hedgeText(b));
+    this.#texts(`${name}: katamari.majority`, votesText(a), votesText(b));
   }
 
   #fields(a: readonly Field[], b: readonly Field[], what: string): void {
@@ -147,6 +150,14 @@ function plain(name: string): string {
 
 function duration(ms: number): string {
   return ms === 0 ? 'none' : `${ms}ms`;
+}
+
+function hedgeText({ hedge }: Method): string {
+  return hedge === 0 ? 'none' : `p${hedge}`;
+}
+
+function votesText({ majority }: Method): string {
+  return majority === undefined ? 'none' : majorityText(majority);
 }
 
 /** Returns the value as JSON, or "none". */

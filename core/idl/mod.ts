@@ -10,7 +10,18 @@ export {
   type MethodReply,
   type ReplyDifference,
 } from './compare-replies.ts';
+export {
+  HEDGE,
+  HEDGE_EXPECTED,
+  MAJORITY,
+  MAJORITY_EXPECTED,
+  majorityText,
+  readHedge,
+  readMajority,
+  whyNotCopied,
+} from './copy-rules.ts';
 export { describeDifference } from './diff.ts';
+export { suggest } from './fault.ts';
 export { decodeResult, encodeParams } from './json.ts';
 export { ARGUMENT_PATH, argumentFinder, type PathProblem } from './field-path.ts';
 export { type JsonText, resultText } from './json-text.ts';

@@ -9,6 +9,7 @@ import type { EnumType, Field, IdlSource, Interface, Method, StructType, Type } 
 import { checkFieldAnnotations, methodRules, readAnnotations } from './annotations.ts';
 import { canonicalText } from './canonical.ts';
 import { Constants, type Valued } from './constants.ts';
+import { checkCopies } from './copy-rules.ts';
 import { checkGather } from './gather-rules.ts';
 import { idlFault, quote, suggest } from './fault.ts';
 import { type OpenStruct, Scope } from './scope.ts';
@@ -346,6 +347,7 @@ class Compiler {
       ...methodRules(scope.file, syntax.annotations),
     };
     checkGather(scope.file, at, method);
+    checkCopies(scope.file, at, method);
     return method;
   }
 }

@@ -85,6 +85,7 @@ export function writeCallContext(call: Call, timeLeftUs: number, peerDeadlineMs?
   }
   if (peerDeadlineMs !== undefined) out.i64(17, Math.max(0, Math.floor(peerDeadlineMs * 1000)));
   if (call.minCoverage !== undefined) out.double(18, call.minCoverage);
+  if (call.group !== '') out.string(19, call.group);
   return out.finish();
 }
 
@@ -103,6 +104,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
   let [details, headers] = [NO_DETAILS, NO_DETAILS];
   let [identityName, identityRoles, identityHow] = ['', NONE, ''];
   let minCoverage: number | undefined;
+  let group = '';
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -159,6 +161,9 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
       case 18:
         minCoverage = found.double();
         break;
+      case 19:
+        group = found.string();
+        break;
       default:
         found.skip();
     }
@@ -180,6 +185,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
     attempt,
     doNotQueue,
     minCoverage,
+    group,
   };
   return { context, end: found.at };
 }

@@ -1,6 +1,7 @@
 // Exports of core/link; other modules import only from here.
 
 export { formatLinkAddress, isLoopback, type LinkAddress, parseLinkAddress } from './address.ts';
+export { Alarm } from './alarm.ts';
 export { CallSignal } from './call-signal.ts';
 export { certificateIdentityOf } from './client-certificate.ts';
 export { hasContext, readReplyContext, type WireReplyContext, withoutContext, writeCallContext } from './context.ts';

@@ -343,6 +343,7 @@ export class LinkServerConnection extends PipelinedConnection {
       doNotQueue: context.doNotQueue,
       minCoverage: context.minCoverage,
       rule: undefined,
+      group: context.group,
       signal,
     };
   }

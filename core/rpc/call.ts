@@ -44,6 +44,8 @@ export interface Call {
   readonly minCoverage: number | undefined;
   /** Rule by which a route has chosen the version; '' for its weights, undefined if no route has chosen it. */
   readonly rule: string | undefined;
+  /** Copies of one call have the same text. A pool gives them to different chassis. '' for a call without copies. */
+  readonly group: string;
   /** Aborted when the caller cancels the call or disconnects. The calls of a connection may share one signal. */
   readonly signal: AbortSignal | undefined;
 }
@@ -134,6 +136,7 @@ export function createCall(what: Pick<Call, 'service' | 'method' | 'args' | 'dea
     doNotQueue: what.doNotQueue ?? false,
     minCoverage: what.minCoverage,
     rule: what.rule,
+    group: what.group ?? '',
     signal: what.signal,
   };
 }
@@ -163,6 +166,7 @@ export function withCall(call: Call, change: Partial<Omit<Call, 'signal'>>): Cal
     doNotQueue: change.doNotQueue ?? call.doNotQueue,
     minCoverage: change.minCoverage ?? call.minCoverage,
     rule: change.rule ?? call.rule,
+    group: change.group ?? call.group,
     signal: call.signal,
   };
 }

@@ -26,7 +26,18 @@ export {
   readHead,
   readOldHead,
 } from './message.ts';
-export type { Annotations, EnumType, Field, Gather, IdlSource, Interface, Method, StructType, Type } from './model.ts';
+export type {
+  Annotations,
+  EnumType,
+  Field,
+  Gather,
+  IdlSource,
+  Interface,
+  Majority,
+  Method,
+  StructType,
+  Type,
+} from './model.ts';
 export { readCachedString, writeCachedString } from './string-cache.ts';
 export { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
 export { StructScanner, WIRE_TYPE } from './struct-scanner.ts';

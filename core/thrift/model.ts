@@ -60,6 +60,25 @@ export interface Method {
   readonly cacheMs: number;
   /** `katamari.gather`: how the replies of several shards become one reply. Undefined for a method without shards. */
   readonly gather: Gather | undefined;
+  /**
+   * `katamari.hedge`: the percentile of the method's times after which a second copy of a call is sent, 50 to 99.9; 0
+   * for never.
+   */
+  readonly hedge: number;
+  /** `katamari.majority`: several copies of the service get each call. Undefined for a method without it. */
+  readonly majority: Majority | undefined;
+}
+
+/** The answer that enough copies give alike is the answer to the call. */
+export interface Majority {
+  /** Answers that must be alike: more than half of `copies`. */
+  readonly alike: number;
+  /** Copies that get the call, 2 to 9. */
+  readonly copies: number;
+  /** The copies are of different versions. */
+  readonly ofVersions: boolean;
+  /** If fewer copies are up, those get the call. Otherwise it fails. */
+  readonly orFewer: boolean;
 }
 
 /**

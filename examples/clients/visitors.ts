@@ -1,6 +1,6 @@
 // A TypeScript client that uses only fetch: makes the calls of many visitors of a search page. Each visitor has a name,
-// which is the sticky key, and misspells a word. The page shows the first suggestion, and the visitor clicks it if it is
-// the right word. The client reports each click, or its absence, for the version that the visitor got.
+// which is the sticky key, and misspells a word. The page shows the first suggestion, and the visitor clicks it if it
+// is the right word. The client reports each click, or its absence, for the version that the visitor got.
 //
 //     visitors.ts [count] [http://127.0.0.1:9080]
 
@@ -18,7 +18,7 @@ const typos = [
   ['seperate', 'separate'],
 ] as const;
 
-interface Answer {
+interface SuggestAnswer {
   readonly result?: readonly { readonly word: string }[] | null;
   readonly error?: { readonly message: string };
 }
@@ -29,13 +29,13 @@ const perVersion = new Map<string, { visitors: number; clicks: number }>();
 let next = 0;
 let failed = 0;
 
-async function call(method: string, params: object, key = ''): Promise<{ answer: Answer; version: string }> {
+async function call(method: string, params: object, key = ''): Promise<{ answer: SuggestAnswer; version: string }> {
   const response = await fetch(`${server}/rpc`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...(key === '' ? {} : { 'katamari-key': key }) },
     body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
   });
-  const answer = (await response.json()) as Answer;
+  const answer = (await response.json()) as SuggestAnswer;
   return { answer, version: response.headers.get('katamari-version') ?? '' };
 }
 

@@ -13,6 +13,7 @@ import type { IdlDiffOptions } from './commands/idl.ts';
 import { runRestart, type RestartOptions } from './commands/restart.ts';
 import type { ComparisonOptions } from './commands/compare.ts';
 import type { DiffOptions } from './commands/diff.ts';
+import type { RolloutOptions } from './commands/rollout.ts';
 import { runRoute, type RouteOptions } from './commands/route.ts';
 import type { ScaleOptions } from './commands/scale.ts';
 import { runConsulToken } from './commands/consul-token.ts';
@@ -82,6 +83,7 @@ function describeProgram(context: CliContext, setExitCode: SetExitCode): Command
   addRoute(program, context, setExitCode);
   addCompare(program, context, setExitCode);
   addDiff(program, context, setExitCode);
+  addRollout(program, context, setExitCode);
   addAccess(program, context, setExitCode);
   addRestart(program, context, setExitCode);
   addDrain(program, context, setExitCode);
@@ -288,6 +290,11 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('[shares...]', 'version=weight for each version that gets calls')
     .option('--file <file>', 'set the whole route from a file with rules, as in katamari.yaml; - for standard input')
     .option('--mirror <version>', 'copy calls to a version and compare the answers: 2.0.0=10 for 10 %, off for none')
+    .option(
+      '--hedge <method=percentile...>',
+      'send a second copy of slow calls: search=p95, p95 for all methods, or off',
+    )
+    .option('--majority <method=votes...>', "ask several copies at once: score='2 of 3', or off")
     .option('--sticky <argument>', 'find sticky keys in an argument, such as args.user.id; "" for headers only')
     .option('--reset', 'restore the route of the configuration')
     .option('--history', 'list the last changes of the route: who, when and what')
@@ -314,6 +321,7 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search 1.0.0=90 2.0.0=10',
         'katamari route Search 2.0.0=95 3.0.0=5 --force',
         'katamari route Search --mirror 2.0.0=10',
+        "katamari route Search --hedge search=p95 --majority score='2 of 3'",
         'katamari route Search --sticky args.user.id',
         'katamari route Search --yaml > route.yaml',
         'katamari route Search --file route.yaml',
@@ -321,6 +329,44 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
         'katamari route Search --history',
         'katamari route Search --undo',
         'katamari route Search --reset',
+      ),
+    );
+}
+
+function addRollout(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(program, 'rollout', 'give a version the calls of another one in steps, while guards watch it'))
+    .argument('<service>', 'name of the service')
+    .argument('[version]', 'the new version; without it, the rollout of the service is shown or changed')
+    .option('--from <version>', 'the version that gives up its calls (default: the one with the highest weight)')
+    .option('--steps <shares>', 'percentages of the calls, rising to 100', '1,5,25,50,100')
+    .option('--hold <duration>', 'how long each share is held', '2m')
+    .option(
+      '--guard <guard>',
+      "what reverts it, once for each: 'errors +0.5pt', 'p99 x1.3', 'queue p99 x2', 'diff < 1%'",
+      (guard: string, before: readonly string[] | undefined) => [...(before ?? []), guard],
+    )
+    .option('--copies <how>', 'follow: the number of copies follows the share; fixed: it stays', 'fixed')
+    .option('--keep <duration>', 'how long the old copies stay after the last step, if copies follow', '10m')
+    .option('--start-within <duration>', 'how long the copies for a step may take to come up', '2m')
+    .option('--force', 'also if callers of the old version cannot call the new one')
+    .option('--pause', 'keep the share as it is; the guards still watch it')
+    .option('--resume', 'go on')
+    .option('--promote', 'go to the last step without holding those between')
+    .option('--abort', 'give the calls back to the old version')
+    .option('-w, --watch', 'show the progress until it ends; exit with 1 if it is reverted or aborted')
+    .option('--json', 'print JSON')
+    .action(async (service: string, version: string | undefined, options: RolloutOptions) =>
+      setExitCode(await (await import('./commands/rollout.ts')).runRollout(context, service, version, options)),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        "katamari rollout Search 2.0.0 --guard 'errors +0.5pt' --guard 'p99 x1.3' --watch",
+        'katamari rollout Search 2.0.0 --steps 5,50,100 --hold 10m --copies follow',
+        'katamari rollout Search',
+        'katamari rollout Search --watch',
+        'katamari rollout Search --pause',
+        'katamari rollout Search --abort',
       ),
     );
 }

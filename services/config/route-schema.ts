@@ -1,7 +1,18 @@
 // The schema of routes, in katamari.yaml and in the file of `katamari route --file`.
 
 import { ARGUMENT_PATH } from '../../core/idl/mod.ts';
-import { RULE_HEADER, RULE_NAME, type Route, type RouteMirror, type RouteRule } from '../mesh/mod.ts';
+import {
+  COPIED_METHOD,
+  HEDGE_VALUE,
+  HEDGE_OR_OFF,
+  MAJORITY_OR_OFF,
+  MAJORITY_VALUE,
+  RULE_HEADER,
+  RULE_NAME,
+  type Route,
+  type RouteMirror,
+  type RouteRule,
+} from '../mesh/mod.ts';
 import { bool, count, leaf, SERVICE, text, VERSION, VERSION_EXPECTED } from './schema-leaves.ts';
 import { z } from 'zod';
 
@@ -31,6 +42,12 @@ const mirrorSchema: z.ZodType<RouteMirror> = z.strictObject({
   tolerance: leaf(z.number().min(0).max(1), 'number', 'a part of a number, 0 to 1').optional(),
 });
 
+const byMethod = (form: RegExp, expected: string): z.ZodRecord<z.ZodString, z.ZodString> =>
+  z.record(
+    leaf(z.string().regex(COPIED_METHOD), 'text', 'the name of a method, or *'),
+    leaf(z.string().regex(form), 'text', expected),
+  );
+
 const routeSchema: z.ZodType<Route> = z.strictObject({
   weights: z.record(leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED), count(0, 1_000_000)).prefault({}),
   rules: z.array(ruleSchema).max(100).optional(),
@@ -42,6 +59,8 @@ const routeSchema: z.ZodType<Route> = z.strictObject({
   ).optional(),
   callersChoose: bool().optional(),
   mirror: mirrorSchema.optional(),
+  hedge: byMethod(HEDGE_OR_OFF, HEDGE_VALUE).optional(),
+  majority: byMethod(MAJORITY_OR_OFF, MAJORITY_VALUE).optional(),
   sticky: leaf(z.string().regex(ARGUMENT_PATH), 'text', 'the path of an argument such as args.user.id').optional(),
 });
 

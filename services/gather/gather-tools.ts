@@ -1,10 +1,8 @@
 // What all gathered calls of a process share.
 
 import type { DeadlineWheel } from '../../core/link/mod.ts';
-import type { Clock, RetryBudget } from '../../core/mod.ts';
+import type { Clock, HedgeBudget, RequestLatencies, RetryBudget } from '../../core/mod.ts';
 import type { GatherCounts } from './gather-counts.ts';
-import type { HedgeBudget } from './hedge-budget.ts';
-import type { RequestLatencies } from './latencies.ts';
 import type { ReplicaWaits } from './replica-waits.ts';
 import type { StatisticsCache } from './statistics-cache.ts';
 

@@ -2,17 +2,16 @@
 // offered from the first time that all its shards were served.
 
 import { DeadlineWheel } from '../../core/link/mod.ts';
-import { KatamariError, RetryBudget } from '../../core/mod.ts';
+import { HedgeBudget, KatamariError, RequestLatencies, RetryBudget } from '../../core/mod.ts';
 import { NONE, type Call, type PoolQuery, type PoolView } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { WatchStats } from '../consul/mod.ts';
 import type { DeployedService, IndexRecord, Offer, Peer } from '../mesh/mod.ts';
 import { GatherCounts } from './gather-counts.ts';
-import { HedgeBudget } from './hedge-budget.ts';
 import { HoldingsFollower, type ReadHoldings } from './holdings-follower.ts';
 import { IndexCatalog, type IndexCatalogOptions } from './index-catalog.ts';
 import { IndexOffer, type IndexOfferOptions } from './index-offer.ts';
-import { RequestLatencies } from './latencies.ts';
+import { HEDGES_PER_SECOND } from './limits.ts';
 import { ReplicaWaits } from './replica-waits.ts';
 import type { GatherTools } from './gather-tools.ts';
 import { SearchOffer } from './search-offer.ts';
@@ -52,7 +51,7 @@ export class Gatherer {
       clock,
       deadlines: new DeadlineWheel(clock),
       retries: new RetryBudget(clock),
-      hedges: new HedgeBudget(clock),
+      hedges: new HedgeBudget(clock, HEDGES_PER_SECOND),
       latencies: new RequestLatencies(),
       statistics: new StatisticsCache(),
       replicaWaits: new ReplicaWaits(clock),

@@ -16,6 +16,8 @@ export const HEDGE_UNKNOWN_SHARE = 0.25;
 export const HEDGE_UNKNOWN_MAX_MS = 1_000;
 /** Time after which a hedge that the budget or the lack of a manager forbade is tried again. */
 export const HEDGE_AGAIN_MS = 100;
+/** Requests a second that are sent to another manager too, however few are sent. */
+export const HEDGES_PER_SECOND = 1;
 /** The preferred manager of a shard is left when its load is more than this times that of another one. */
 export const UNEVEN_LOAD_RATIO = 1.5;
 /** One answer counts for this share of the slowness of its manager, and for this many usual times at most. */

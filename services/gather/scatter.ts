@@ -2,13 +2,12 @@
 // managers, one that is slow is sent to a second one, and the first reply counts. It ends when all shards have
 // answered or cannot, when the caller has enough, or a little before the deadline with what there is.
 
-import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { Alarm } from '../../core/link/mod.ts';
+import { asKatamariError, KatamariError, type MethodLatencies } from '../../core/mod.ts';
 import type { Call, Reply } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
-import { Alarm } from './alarm.ts';
 import { type Lack, LACK, type MissingShard } from './coverage.ts';
 import type { GatherTools } from './gather-tools.ts';
-import type { MethodLatencies } from './latencies.ts';
 import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, TRIES_MAX } from './limits.ts';
 import { planRequests, type PlannedRequest } from './plan.ts';
 import { isCallersFault, lossOfError, lossOfException, lossOfReply, type RequestLoss } from './request-loss.ts';

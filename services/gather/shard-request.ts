@@ -1,13 +1,11 @@
 // One request of a gathered call to one manager, for some shards. It reports once: an answer, a failure, or that it was
 // cancelled. Its time counts for the latencies of its method and for the slowness of its manager.
 
-import { CallSignal } from '../../core/link/mod.ts';
-import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { Alarm, CallSignal } from '../../core/link/mod.ts';
+import { asKatamariError, KatamariError, type MethodLatencies } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, type Call, type CallSink, type PoolDetails, type Reply } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
-import { Alarm } from './alarm.ts';
 import type { GatherTools } from './gather-tools.ts';
-import type { MethodLatencies } from './latencies.ts';
 import { HEDGE_AGAIN_MS, HEDGE_MIN_MS, HEDGE_UNKNOWN_MAX_MS, HEDGE_UNKNOWN_SHARE } from './limits.ts';
 import type { PlannedRequest } from './plan.ts';
 import { isCallersFault } from './request-loss.ts';
@@ -141,6 +139,7 @@ function requestCall(
     doNotQueue: call.doNotQueue,
     minCoverage: undefined,
     rule: '',
+    group: '',
     signal,
   };
 }

@@ -15,6 +15,7 @@ import {
   thriftStatus,
   type EventLog,
   type KnownToken,
+  type ManagerRecord,
   type Offer,
   type TokenStore,
 } from '../mesh/mod.ts';
@@ -25,6 +26,8 @@ import type { DeploymentStore } from './deployment-store.ts';
 import type { IndexActions } from './index-actions.ts';
 import { indexMethods } from './index-admin.ts';
 import { verificationMethods } from './index-verification.ts';
+import { rolloutMethods } from './rollout-admin.ts';
+import type { RolloutStore } from './rollout-store.ts';
 import { routeMethods, type RouteActions } from './route-admin.ts';
 import type { KnownVersions } from './route-check.ts';
 import { versionMethods, type VersionActions } from './version-admin.ts';
@@ -46,6 +49,9 @@ export interface AdminActions extends RouteActions, VersionActions {
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
   /** The interfaces of the pools of a service. */
   readonly interfacesOf: (service: string) => readonly Interface[];
+  /** The interface of a version that has a pool. */
+  readonly interfaceOf: (service: string, version: string) => Interface | undefined;
+  readonly rollouts: RolloutStore;
   readonly access: AccessActions;
   readonly indices: IndexActions;
 }
@@ -105,9 +111,14 @@ export function adminOffers(options: AdminOptions): readonly Offer[] {
     guardedOffer(options, guard, {
       file: 'versions.thrift',
       service: 'KatamariVersions',
-      methods: versionMethods(options.actions),
+      methods: { ...versionMethods(options.actions), ...rolloutMethodsOf(options.actions) },
     }),
   ];
+}
+
+function rolloutMethodsOf(actions: AdminActions): Readonly<Record<string, AdminMethod>> {
+  const managers = (): Iterable<ManagerRecord> => actions.indices.managers().values();
+  return rolloutMethods({ ...actions, managers }, (service) => knownVersions(actions, service));
 }
 
 interface GuardedService {

@@ -1,7 +1,7 @@
-// Keeps a backup of the desired state (deployments, indices, routes, settings, drains) on this master's disk. A marker
-// key in Consul shows that the data is there. If Consul loses its data, the marker is missing too; the next leader then
-// writes everything back, and the marker last. While the marker is missing the backup is not updated, so an empty
-// Consul does not empty it. Documents that are deleted while the marker exists are removed from the backup.
+// Keeps a backup of the desired state (deployments, indices, routes, rollouts, settings, drains) on this master's disk.
+// A marker key in Consul shows that the data is there. If Consul loses its data, the marker is missing too; the next
+// leader then writes everything back, and the marker last. While the marker is missing the backup is not updated, so an
+// empty Consul does not empty it. Documents that are deleted while the marker exists are removed from the backup.
 //
 // The backup of a master that was down is old. So while the marker is missing, each master tells how new its backup is,
 // and a leader lets the master with the newest one lead, which restores it.
@@ -75,8 +75,8 @@ export class DesiredStateBackup {
     const { mesh } = this.#options;
     await this.#read();
     if (this.#end.signal.aborted) return;
-    const { deployments, indices, manifests, drained, routes, settings } = keysOf(mesh);
-    const prefixes = [deployments, indices, manifests, drained, routes, settings, this.#marker];
+    const { deployments, indices, manifests, drained, routes, rollouts, settings } = keysOf(mesh);
+    const prefixes = [deployments, indices, manifests, drained, routes, rollouts, settings, this.#marker];
     this.#watches = prefixes.map((prefix) => this.#follow(prefix));
   }
 

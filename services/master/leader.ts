@@ -33,6 +33,7 @@ import { hasProgress, recordProgress } from './index-progress.ts';
 import { MeshView } from './mesh-view.ts';
 import { ProblemLog } from './problem-log.ts';
 import { nextStep } from './rollout-step.ts';
+import { RolloutLeader, type ObserveVersions } from './rollouts.ts';
 import { ShardPlanner, type ShardPlan } from './shard-planner.ts';
 import { signAgain } from './sign-again.ts';
 import { isDeepStrictEqual } from 'node:util';
@@ -50,6 +51,8 @@ export interface LeaderOptions {
   readonly audit?: AuditLog;
   /** Called after each failed attempt; the leader retries. */
   readonly onError?: (error: ConsulError) => void;
+  /** Counts the calls of versions, for the guards of rollouts. */
+  readonly observe?: ObserveVersions;
   readonly clock?: Clock;
   readonly random?: () => number;
   /** Time for which a missing manager counts as present. */
@@ -79,6 +82,7 @@ export class Leader {
   readonly #problems: ProblemLog;
   readonly #shards: ShardPlanner;
   readonly #manifests: ManifestCollector;
+  readonly #rollouts: RolloutLeader;
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   /** Missing managers; `record` is undefined if only the order of a manager was ever seen. */
@@ -116,6 +120,9 @@ export class Leader {
     });
     const common = { client, mesh, events, clock: this.#clock, onError };
     this.#view = new MeshView({ ...common, onChange: () => this.#changed() });
+    const { election, observe } = options;
+    const term = (): number | undefined => (this.#readTerm === election.term ? this.#readTerm : undefined);
+    this.#rollouts = new RolloutLeader({ ...common, name, audit, election, observe, view: this.#view, term });
     this.#backup = new DesiredStateBackup({
       ...common,
       dataDir: options.dataDir,
@@ -142,6 +149,7 @@ export class Leader {
     if (this.#running !== undefined) return;
     this.#stopListening = this.#options.election.listen(() => this.#wake());
     this.#view.start();
+    this.#rollouts.start();
     this.#running = this.#backup.start().then(() => this.#run());
     mustNotFail('the leader', this.#running);
   }
@@ -154,6 +162,7 @@ export class Leader {
     this.#manifests.close();
     this.#view.close();
     this.#wake();
+    await this.#rollouts.close();
     await this.#backup.close();
     await this.#running;
   }
@@ -178,6 +187,7 @@ export class Leader {
     for (const name of managers.keys()) this.#missing.delete(name);
     this.#lastManagers = managers;
     this.#wake();
+    this.#rollouts.wake();
   }
 
   async #run(): Promise<void> {
@@ -211,6 +221,7 @@ export class Leader {
       await this.#view.refresh(this.#end.signal);
       this.#readTerm = term;
       this.#changed();
+      this.#rollouts.wake();
     }
     if (this.#mustSign) {
       this.#mustSign = false;

@@ -25,6 +25,7 @@ import {
   keysOf,
   MANAGER,
   readEntry,
+  ROLLOUT,
   type AssignmentRecord,
   type Deployment,
   type EventLog,
@@ -32,6 +33,7 @@ import {
   type IndexRecord,
   type Keys,
   type ManagerRecord,
+  type Rollout,
 } from '../mesh/mod.ts';
 import type { z } from 'zod';
 
@@ -70,6 +72,7 @@ export class MeshView {
   #holdings = new Map<string, HoldingsRecord>();
   #managers = new Map<string, ManagerRecord>();
   #drained: ReadonlySet<string> = new Set();
+  #rollouts: ReadonlyMap<string, Rollout> = new Map();
   #orders = new Map<string, Order>();
   #lastErrorAtMs: number;
 
@@ -112,6 +115,11 @@ export class MeshView {
   /** Names of drained managers. */
   get drained(): ReadonlySet<string> {
     return this.#drained;
+  }
+
+  /** Rollouts by service. */
+  get rollouts(): ReadonlyMap<string, Rollout> {
+    return this.#rollouts;
   }
 
   /** Orders by manager. */
@@ -224,6 +232,7 @@ export class MeshView {
       [this.#keys.holdings, (entries) => this.#takeHoldings(entries)],
       [this.#keys.managers, (entries) => this.#takeManagers(entries)],
       [this.#keys.drained, (entries) => this.#takeDrained(entries)],
+      [this.#keys.rollouts, (entries) => this.#takeRollouts(entries)],
       [this.#keys.assignments, (entries, isCertain) => this.#takeOrders(entries, isCertain)],
     ];
   }
@@ -293,6 +302,15 @@ export class MeshView {
       problem === '' ? {} : new Error(problem),
     );
     this.#drained = new Set([...read].filter(([, record]) => !(record instanceof Error)).map(([name]) => name));
+  }
+
+  #takeRollouts(entries: WatchedEntries): void {
+    const read = this.#readAll(this.#keys.rollouts, entries, 'rollout_changed', (_, entry) =>
+      readEntry(ROLLOUT, entry),
+    );
+    const found = new Map<string, Rollout>();
+    for (const [service, record] of read) if (!(record instanceof Error)) found.set(service, record);
+    this.#rollouts = found;
   }
 
   #takeOrders(entries: WatchedEntries, isCertain: boolean): void {

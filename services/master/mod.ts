@@ -10,3 +10,4 @@ export { changedFields, DeploymentStore, type DeployOutcome, describeChange } fr
 export { chooseVersions, compareChosen } from './version-admin.ts';
 export { Election } from './election.ts';
 export { Leader } from './leader.ts';
+export { RolloutStore } from './rollout-store.ts';

@@ -13,6 +13,7 @@ import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
 import {
   checkRoute,
   checkRouteArgument,
+  checkRouteCopies,
   checkRouteVersions,
   isReset,
   routeOf,
@@ -93,6 +94,7 @@ export function routeMethods(
           const has = await known(serviceName);
           checkRouteVersions(serviceName, given, has);
           checkRouteArgument(serviceName, given, has);
+          checkRouteCopies(serviceName, given, has);
         }
         await setRoute(serviceName, isReset(given) ? undefined : given, caller.name, route.index);
         note(before, routeNow());

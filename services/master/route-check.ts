@@ -1,12 +1,13 @@
 // Checks a route before it is written: its form, and that its versions exist, so that a misspelled one takes no calls
 // from the others.
 
-import { argumentFinder, type PathProblem } from '../../core/idl/mod.ts';
+import { argumentFinder, whyNotCopied, type PathProblem } from '../../core/idl/mod.ts';
 import { FieldFinder, type Interface } from '../../core/thrift/mod.ts';
 import {
   isNoRoute,
   mergeRoute,
   problemsOfRoute,
+  methodsOfRobustness,
   ROUTE,
   versionsOfRoute,
   type Route,
@@ -25,6 +26,8 @@ export interface ThriftRoute {
   readonly callersChoose?: boolean | undefined;
   readonly mirror?: RouteMirror | undefined;
   readonly sticky?: string | undefined;
+  readonly hedge?: ReadonlyMap<string, string> | undefined;
+  readonly majority?: ReadonlyMap<string, string> | undefined;
   /** The change that it is made from. */
   readonly index?: number | undefined;
 }
@@ -34,16 +37,27 @@ type ThriftRouteRule = Omit<RouteRule, 'headers'> & {
 };
 
 /** The route in a call of setRoute. What the caller left out is missing. */
-export function routeOf({ weights, rules, experiment, fallback, callersChoose, sticky, mirror }: ThriftRoute): Route {
+export function routeOf(given: ThriftRoute): Route {
+  const { weights, rules, experiment, fallback, callersChoose, sticky, mirror, hedge, majority } = given;
   const readRule = ({ headers, ...rule }: ThriftRouteRule): RouteRule =>
     headers === undefined ? rule : { ...rule, headers: Object.fromEntries(headers) };
-  const route = { weights: Object.fromEntries(weights), experiment, fallback, callersChoose, sticky, mirror };
+  const route = {
+    weights: Object.fromEntries(weights),
+    experiment,
+    fallback,
+    callersChoose,
+    sticky,
+    mirror,
+    ...(hedge === undefined ? {} : { hedge: Object.fromEntries(hedge) }),
+    ...(majority === undefined ? {} : { majority: Object.fromEntries(majority) }),
+  };
   return rules === undefined ? route : { ...route, rules: rules.map(readRule) };
 }
 
 /** Whether a route asks for that of the configuration: it has no weights, and nothing else is set. */
 export function isReset(route: Route): boolean {
-  return route.rules === undefined && isNoRoute(route);
+  const { rules, hedge, majority } = route;
+  return rules === undefined && hedge === undefined && majority === undefined && isNoRoute(route);
 }
 
 /** @throws ThriftException AdminRefused for a route that no service can have */
@@ -119,6 +133,24 @@ export function checkRouteArgument(service: string, { sticky = '' }: Route, { in
     `sticky of the route of ${service}: none of the methods ${shown.join(', ')} has ${sticky}: ${why.replace(/\?$/, '')}; ` +
       'correct it, or force the route (--force) to write it before the version that has it',
   );
+}
+
+/**
+ * Checks that the methods of which a route sends copies exist, and may run twice. A service without pools may have any
+ * route.
+ * @throws ThriftException AdminRefused that names the method
+ */
+export function checkRouteCopies(service: string, route: Route, { interfaces }: KnownVersions): void {
+  for (const name of interfaces.length === 0 ? [] : methodsOfRobustness(route)) {
+    const found = interfaces.flatMap(({ methods }) => methods.get(name) ?? []);
+    const reasons = found.map(whyNotCopied);
+    if (reasons.includes('')) continue;
+    const why = reasons[0] ?? `is no method of ${service}`;
+    throw refused(
+      'invalid',
+      `the route of ${service} sends copies of ${name}, which ${why}; correct it, or force the route (--force) to write it before the version that allows it`,
+    );
+  }
 }
 
 /** Limit of versions in one route. */

@@ -1,7 +1,7 @@
 // Signs the documents in Consul that decide what the mesh runs, where calls go and who may make them: deployments,
-// indices, assignments, drains, routes, settings, access policies and admin tokens. Consul is not trusted: whoever may
-// write to it could otherwise run commands on every manager. A process refuses a document that no process with the
-// secret of the mesh has written.
+// indices, assignments, drains, routes, rollouts, settings, access policies and admin tokens. Consul is not trusted:
+// whoever may write to it could otherwise run commands on every manager. A process refuses a document that no process
+// with the secret of the mesh has written.
 //
 // The signature is the last line of the value: HMAC-SHA256 over the key and the text before it, with a key derived
 // from the link secret. The key of the document is part of it, so a document is valid at its place only; an
@@ -14,15 +14,16 @@ import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 
 /** @param secrets the secrets of the mesh; the first signs, all are accepted */
 export function documentSigner(mesh: string, secrets: () => readonly string[]): DocumentSigner {
-  const { deployments, indices, assignments, drained, routes, routeHistory, settings, tokens, policies } = keysOf(mesh);
-  const folders = [deployments, indices, assignments, drained, routes, routeHistory, tokens, policies];
-  const keys = new Map<string, Buffer>();
+  const { settings, ...keys } = keysOf(mesh);
+  const { deployments, indices, assignments, drained, routes, routeHistory, rollouts, tokens, policies } = keys;
+  const folders = [deployments, indices, assignments, drained, routes, routeHistory, rollouts, tokens, policies];
+  const derivedKeys = new Map<string, Buffer>();
   const keyOf = (secret: string): Buffer => {
-    const known = keys.get(secret);
+    const known = derivedKeys.get(secret);
     if (known !== undefined) return known;
-    if (keys.size >= KEYS_MAX) keys.clear();
+    if (derivedKeys.size >= KEYS_MAX) derivedKeys.clear();
     const derived = Buffer.from(hkdfSync('sha256', secret, '', 'katamari documents 1', 32));
-    keys.set(secret, derived);
+    derivedKeys.set(secret, derived);
     return derived;
   };
   const macOf = (secret: string, key: string, text: string): Buffer =>

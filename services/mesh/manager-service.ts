@@ -228,6 +228,8 @@ const LOGGED_EVERYWHERE: ReadonlySet<EventKind> = new Set([
   'leader_changed',
   'settings_changed',
   'routes_changed',
+  'rollout_changed',
+  'rollout_reverted',
 ]);
 const SERVICE = 'katamari.Manager';
 /** Parsed at first use. */

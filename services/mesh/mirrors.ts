@@ -117,6 +117,7 @@ export class Mirrors {
       attempt: 0,
       doNotQueue: true,
       rule: '',
+      group: '',
       signal: undefined,
     });
     offer.send(sent, copy);

@@ -90,6 +90,14 @@ export {
 } from './mirror-report.ts';
 export type { RouteMirror } from './route-mirror.ts';
 export {
+  COPIED_METHOD,
+  HEDGE_VALUE,
+  HEDGE_OR_OFF,
+  MAJORITY_OR_OFF,
+  MAJORITY_VALUE,
+  methodsOfRobustness,
+} from './route-robustness.ts';
+export {
   changedRoute,
   isNoRoute,
   mergeRoute,
@@ -104,6 +112,20 @@ export {
   type RouteRule,
   type Routes,
 } from './route.ts';
+export {
+  copiesFor,
+  isActive,
+  ROLLOUT,
+  rolloutName,
+  shareOfStep,
+  weightsBefore,
+  weightsFor,
+  type PassedStep,
+  type Rollout,
+  type RolloutPlan,
+  type RolloutState,
+} from './rollout.ts';
+export { formatGuard, parseGuard, quantileOf, type RolloutGuard } from './rollout-guard.ts';
 export { RouteStore, routeIn } from './route-store.ts';
 export { AssignmentLog } from './assignment-log.ts';
 export { Router } from './router.ts';

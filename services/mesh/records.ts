@@ -28,6 +28,8 @@ export interface Keys {
   readonly routes: string;
   /** Earlier routes of each service, by number. */
   readonly routeHistory: string;
+  /** The rollout of each service, the last one or the one under way. */
+  readonly rollouts: string;
   readonly settings: string;
   /** Admin tokens, by their hash. */
   readonly tokens: string;
@@ -56,6 +58,7 @@ export function keysOf(mesh: string): Keys {
     holdings: `${prefix}holdings/`,
     routes: `${prefix}routes/`,
     routeHistory: `${prefix}route-history/`,
+    rollouts: `${prefix}rollouts/`,
     settings: `${prefix}settings`,
     tokens: `${prefix}tokens/`,
     policies: `${prefix}policies/`,

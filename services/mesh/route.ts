@@ -3,9 +3,10 @@
 import { ARGUMENT_PATH } from '../../core/idl/mod.ts';
 import { isDeepStrictEqual } from 'node:util';
 import { MIRROR, problemOfMirror, type RouteMirror } from './route-mirror.ts';
+import { HEDGES, hasRobustness, MAJORITIES, problemOfRobustness, type RouteRobustness } from './route-robustness.ts';
 import { z } from 'zod';
 
-export interface Route {
+export interface Route extends RouteRobustness {
   /**
    * Weights by version. A version without a weight gets no calls; without any weights, each version's weight is its
    * number of live resources.
@@ -70,7 +71,7 @@ export interface RouteRule {
 export type Routes = ReadonlyMap<string, Route>;
 
 /** What is wrong with a route beyond the form of its values: the path to each problem in it, and what was expected. */
-export function problemsOfRoute({ weights, rules = [], mirror }: Route): readonly RouteProblem[] {
+export function problemsOfRoute({ weights, rules = [], mirror, ...others }: Route): readonly RouteProblem[] {
   const problems: RouteProblem[] = [];
   const all = Object.values(weights);
   if (all.length > 0 && all.every((weight) => weight === 0))
@@ -84,6 +85,8 @@ export function problemsOfRoute({ weights, rules = [], mirror }: Route): readonl
   }
   const ofMirror = mirror === undefined ? '' : problemOfMirror(mirror);
   if (ofMirror !== '') problems.push({ path: ['mirror', 'force'], text: ofMirror });
+  const ofCopies = problemOfRobustness(others);
+  if (ofCopies !== undefined) problems.push({ path: [ofCopies.field], text: ofCopies.text });
   return problems;
 }
 
@@ -96,12 +99,13 @@ export interface RouteProblem {
 export const FALLBACK = 'fallback';
 
 /**
- * A route with other weights. What else `given` leaves out stays; `[]`, `''`, `others`, true and a mirror to `''` are
- * the defaults.
+ * A route with other weights. What else `given` leaves out stays; `[]`, `{}`, `''`, `others`, true and a mirror to `''`
+ * are the defaults.
  */
 export function mergeRoute(now: Route, given: Route): Route {
   const { weights, rules = now.rules, experiment = now.experiment, fallback = now.fallback } = given;
   const { callersChoose = now.callersChoose, sticky = now.sticky, mirror = now.mirror } = given;
+  const { hedge = now.hedge, majority = now.majority } = given;
   return {
     weights,
     ...(rules === undefined || rules.length === 0 ? {} : { rules }),
@@ -110,6 +114,8 @@ export function mergeRoute(now: Route, given: Route): Route {
     ...(callersChoose === false ? { callersChoose } : {}),
     ...(mirror === undefined || mirror.to === '' ? {} : { mirror }),
     ...(sticky === undefined || sticky === '' ? {} : { sticky }),
+    ...(hasRobustness({ hedge }) ? { hedge } : {}),
+    ...(hasRobustness({ majority }) ? { majority } : {}),
   };
 }
 
@@ -122,6 +128,8 @@ export function wholeRoute(route: Route): Route {
     callersChoose: true,
     sticky: '',
     mirror: { to: '' },
+    hedge: {},
+    majority: {},
     ...route,
   };
 }
@@ -152,7 +160,8 @@ export function isNoRoute(route: Route): boolean {
   const { weights, rules = [], experiment, fallback, callersChoose = true, sticky, mirror } = route;
   const hasWeight = Object.values(weights).some((weight) => weight > 0);
   const hasText = experiment !== undefined || fallback !== undefined || sticky !== undefined;
-  return !hasWeight && rules.length === 0 && !hasText && mirror === undefined && callersChoose;
+  const isPlain = mirror === undefined && callersChoose && !hasRobustness(route);
+  return !hasWeight && rules.length === 0 && !hasText && isPlain;
 }
 
 /** The versions that a route names. */
@@ -196,6 +205,8 @@ export const ROUTE: z.ZodType<Route> = z.object({
   fallback: z.string().max(100).optional(),
   callersChoose: z.boolean().optional(),
   mirror: MIRROR.optional(),
+  hedge: HEDGES.optional(),
+  majority: MAJORITIES.optional(),
   sticky: z.string().regex(ARGUMENT_PATH, 'expected the path of an argument such as args.user.id').optional(),
   index: z.int().min(0).optional(),
   by: z.string().optional(),

@@ -29,6 +29,7 @@ import {
 } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import type { AssignmentLog } from './assignment-log.ts';
+import { offersForCopy, type RouterCall } from './call-copy.ts';
 import { AccessFilter, type AccessPolicy, type CallQuotas, type QuotaShare } from './access-filter.ts';
 import { chooseManager } from './choose-manager.ts';
 import type { ChoiceReason } from './choose-version.ts';
@@ -38,6 +39,8 @@ import { failedError } from './no-pool-error.ts';
 import type { MirrorReport } from './mirror-report.ts';
 import { Mirrors } from './mirrors.ts';
 import type { Offer } from './offer.ts';
+import { RobustCalls, type RobustCallsOptions } from './robust-calls.ts';
+import type { RobustCount } from './robust-methods.ts';
 import type { Routes } from './route.ts';
 import { RoutingTable } from './routing-table.ts';
 import { RuleCounts, type RuleCount } from './rule-counts.ts';
@@ -51,6 +54,8 @@ export interface RouterOptions {
   readonly quotas?: CallQuotas;
   /** Gets the calls of services that have a route. */
   readonly assignments?: AssignmentLog | undefined;
+  /** Called when the copies of a call give different answers, once in a while for each method. */
+  readonly onDisagreement?: RobustCallsOptions['onDisagreement'];
   /** For tests: 0..1. */
   readonly random?: () => number;
 }
@@ -64,6 +69,9 @@ export class Router implements Directory {
   readonly #mirrors: Mirrors;
   /** Gets the calls that were answered; undefined while no route has a mirror. */
   activeMirrors: Mirrors | undefined = undefined;
+  readonly #robust: RobustCalls;
+  /** Sends copies of calls; undefined while no method has them. */
+  #activeRobust: RobustCalls | undefined;
   readonly assignments: AssignmentLog | undefined;
   readonly #versions: VersionStats = new VersionStats();
   /** Gets the calls that have ended; undefined while no service has a route. */
@@ -72,7 +80,10 @@ export class Router implements Directory {
   /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
 
-  constructor({ clock, onDenied = () => undefined, quotas, assignments, random = Math.random }: RouterOptions) {
+  constructor(options: RouterOptions) {
+    const { clock, onDenied = () => undefined, onDisagreement = () => undefined } = options;
+    const { quotas, assignments, random = Math.random } = options;
+    const deadlines = new DeadlineWheel(clock);
     this.clock = clock;
     this.assignments = assignments;
     this.#quotas = quotas;
@@ -80,7 +91,16 @@ export class Router implements Directory {
     this.#table = new RoutingTable(this.#access, random);
     this.#mirrors = new Mirrors({ clock, offersOf: (query) => this.#table.offersOf(query) });
     this.#budget = new RetryBudget(clock);
-    this.#waiting = new WaitingCallsByKey({ clock, deadlines: new DeadlineWheel(clock), max: WAITING_MAX });
+    this.#waiting = new WaitingCallsByKey({ clock, deadlines, max: WAITING_MAX });
+    this.#robust = new RobustCalls({
+      clock,
+      deadlines,
+      newCopy: (call, sink, holders) => new RoutedCall(this, call, sink, holders),
+      send: (copy) => this.#try(copy as RoutedCall),
+      offersOf: (query) => this.#table.offersOf(query),
+      weightOf: (service, version) => this.#table.weightOf(service, version),
+      onDisagreement,
+    });
   }
 
   /**
@@ -90,6 +110,8 @@ export class Router implements Directory {
    */
   setOffers(offers: readonly Offer[], deployed: readonly DeployedService[] = []): void {
     this.#table.setOffers(offers, deployed);
+    this.#robust.setOffers(offers);
+    this.#activeRobust = this.#robust.isActive ? this.#robust : undefined;
     this.#waiting.resume();
   }
 
@@ -97,6 +119,8 @@ export class Router implements Directory {
     this.#table.setRoutes(routes);
     this.#mirrors.setRoutes(routes);
     this.activeMirrors = this.#mirrors.isActive ? this.#mirrors : undefined;
+    this.#robust.setRoutes(routes);
+    this.#activeRobust = this.#robust.isActive ? this.#robust : undefined;
     this.#versions.setRoutes(routes);
     this.activeVersions = this.#versions.isActive ? this.#versions : undefined;
     this.#waiting.resume();
@@ -195,6 +219,11 @@ export class Router implements Directory {
     return this.#mirrors.report(service);
   }
 
+  /** Hedges and majorities of this process. */
+  robustCounts(): readonly RobustCount[] {
+    return this.#robust.counts();
+  }
+
   /**
    * What this process has counted of services that have a route.
    * @param process name of this process
@@ -218,17 +247,20 @@ export class Router implements Directory {
     try {
       const { call, next } = routed;
       // A faceplate that has asked `choose` sends the version that it got, and later tries have that of the first.
-      const offers = this.#table.choose(next, routed, next === call && call.rule === undefined);
-      this.#charge(routed, offers[0] as Offer);
+      const all = this.#table.choose(next, routed, next === call && call.rule === undefined);
+      this.#charge(routed, all[0] as Offer);
+      const { holders } = routed;
+      const offers = holders === undefined ? all : offersForCopy(all, routed, holders, routed.busyOffers);
       offer = chooseManager(offers, routed.failedOffer, routed.busyOffers);
       if (offer !== undefined) {
         const { doNotQueue } = call;
-        routed.isProbe = offers.length > 1 && offer.free > 0 && routed.busyOffers?.includes(offer) !== true;
-        routed.offersCount = offers.length;
+        routed.isProbe = all.length > 1 && offer.free > 0 && routed.busyOffers?.includes(offer) !== true;
+        routed.offersCount = all.length;
         routed.offer = offer;
         routed.method = offer.interface.methods.get(routed.call.method) as Method;
+        if (this.#activeRobust !== undefined && this.#takesCopies(this.#activeRobust, routed, all)) return;
         routed.next = this.#prepare(routed.next, offer, routed.method, routed.isProbe || doNotQueue);
-      } else service = (offers[0] as Offer).details.service;
+      } else service = (all[0] as Offer).details.service;
     } catch (thrown) {
       if (isNoPool(thrown) && this.waitForCopy(routed.next, this.#waitingFor(routed))) return;
       routed.end(asKatamariError(thrown));
@@ -239,6 +271,13 @@ export class Router implements Directory {
       if (routed.rule !== '') this.#countRule(routed, offer);
       offer.send(routed.next, routed);
     }
+  }
+
+  /** Whether copies of a call are sent in its place, for which it then waits. */
+  #takesCopies(robust: RobustCalls, routed: RoutedCall, offers: readonly Offer[]): boolean {
+    if (routed.holders !== undefined || !robust.takes(routed, offers, routed.method as Method)) return false;
+    if (routed.rule !== '') this.#countRule(routed, offers[0] as Offer);
+    return true;
   }
 
   #countRule(routed: RoutedCall, { details: { service, version } }: Offer): void {
@@ -374,7 +413,7 @@ export class Router implements Directory {
 }
 
 /** One call in the router: the managers that were tried, and the sink for the result. */
-class RoutedCall implements CallSink {
+class RoutedCall implements CallSink, RouterCall {
   readonly #router: Router;
   /** The call as the client sent it. */
   readonly call: Call;
@@ -401,12 +440,18 @@ class RoutedCall implements CallSink {
   isCounted = false;
   /** When it came; -1 if nobody asks. */
   readonly startedMs: number;
+  /** Of a copy of a call: the copies that have a chassis. Undefined for the call of a caller. */
+  readonly holders: ReadonlySet<RouterCall> | undefined;
 
-  constructor(router: Router, call: Call, sink: CallSink) {
+  constructor(router: Router, call: Call, sink: CallSink, holders?: ReadonlySet<RouterCall>) {
     this.#router = router;
     this.call = call;
     this.#sink = sink;
     this.next = call;
+    this.holders = holders;
+    // A copy is not charged and counted, since the call of the caller is.
+    this.isCharged = holders !== undefined;
+    this.isCounted = holders !== undefined;
     this.rule = call.rule ?? '';
     const isTimed = router.assignments !== undefined || router.activeVersions !== undefined;
     this.startedMs = isTimed ? router.clock.nowMs() : -1;
@@ -415,6 +460,7 @@ class RoutedCall implements CallSink {
   reply(reply: Reply): void {
     this.share?.end(reply.body.length);
     this.#sink.reply(this.rule === '' ? reply : { ...reply, context: { ...reply.context, rule: this.rule } });
+    if (this.holders !== undefined) return;
     const { activeMirrors, activeVersions, assignments, clock } = this.#router;
     activeMirrors?.replied(this.next, this.offer as Offer, reply);
     if (activeVersions !== undefined && this.#isWeighted) {
@@ -428,6 +474,7 @@ class RoutedCall implements CallSink {
   end(error: KatamariError): void {
     this.share?.end(0);
     this.#sink.fail(error);
+    if (this.holders !== undefined) return;
     const { activeVersions, assignments, clock } = this.#router;
     if (activeVersions !== undefined && this.offer !== undefined && this.#isWeighted) {
       const { service, method } = this.next;

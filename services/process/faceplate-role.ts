@@ -17,7 +17,7 @@ import type { Faceplate, FaceplateContext } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
 import { EXIT, ExitError, VERSION } from '../config/mod.ts';
-import { adminOffers, DeploymentStore } from '../master/mod.ts';
+import { adminOffers, DeploymentStore, RolloutStore } from '../master/mod.ts';
 import { indexActions } from './index-actions.ts';
 import { IndexGatherer } from './index-gatherer.ts';
 import { EventGatherer, TokenStore } from '../mesh/mod.ts';
@@ -93,6 +93,10 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       ],
       interfacesOf: (name) =>
         base.router.pools().flatMap(({ details, interface: iface }) => (details.service === name ? [iface] : [])),
+      interfaceOf: (service, version) =>
+        base.router.pools().find(({ details }) => details.service === service && details.version === version)
+          ?.interface,
+      rollouts: new RolloutStore({ client, mesh: config.mesh, events }),
       access: accessActionsOf(base),
       indices: actions,
     },

@@ -2,6 +2,7 @@
 
 import { mustNotFail, type Address } from '../../core/mod.ts';
 import { Election, Leader } from '../master/mod.ts';
+import type { ObservedVersions } from '../mesh/mod.ts';
 import type { ProcessBase } from './process-base.ts';
 
 /**
@@ -9,14 +10,17 @@ import type { ProcessBase } from './process-base.ts';
  * @param stats advertised address of the stats faceplate; Consul's health check of the master connects to it
  */
 export function startMasterRole(base: ProcessBase, stats: Address): void {
-  const { client, config, events, audit, clock, components, consulMetrics, reachability, status, security } = base;
+  const { client, config, events, audit, clock, components, observer, consulMetrics, reachability, status, security } =
+    base;
   const { mesh, name, machine, master, dataDir } = config;
   const isConsulHere = config.consul.embedded;
   const election = new Election({ client, mesh, name, rank: master.rank, machine, stats, events, clock, isConsulHere });
   const onError = reachability.failed;
   // No other master keeps a backup of the data of an embedded Consul, which keeps them on disk.
   const backups = isConsulHere ? { othersMs: 0 } : {};
-  const leader = new Leader({ client, mesh, name, dataDir, election, events, audit, clock, onError, ...backups });
+  const observe = (service: string): Promise<ObservedVersions> => observer.observe(service);
+  const common = { client, mesh, name, events, audit, clock, onError };
+  const leader = new Leader({ ...common, dataDir, election, observe, ...backups });
   mustNotFail('the election', election.start());
   leader.start();
   security.onRenewed(() => leader.renewSignatures());

@@ -70,6 +70,7 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
       access.denials.denied(identity, target, reason);
       auditDenial(audit, identity, target, reason);
     },
+    onDisagreement: (method, why) => events.add('copies_disagree', method, why),
   });
   components.register({ stage: 'consul', close: () => audit.close() });
   if (assignments !== undefined) components.register({ stage: 'consul', close: () => assignments.close() });

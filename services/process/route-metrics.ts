@@ -1,10 +1,10 @@
-// The metrics of routes. A mesh without rules, mirrors and a log of assignments has none of them.
+// The metrics of routes. A mesh without rules, mirrors, copies of calls and a log of assignments has none of them.
 
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import type { Router } from '../mesh/mod.ts';
 
 export function routeFamilies(router: Router): readonly MetricFamily[] {
-  return [...ruleFamilies(router), ...mirrorFamilies(router), ...assignmentFamilies(router)];
+  return [...ruleFamilies(router), ...mirrorFamilies(router), ...copyFamilies(router), ...assignmentFamilies(router)];
 }
 
 function assignmentFamilies({ assignments }: Router): readonly MetricFamily[] {
@@ -34,6 +34,35 @@ function mirrorFamilies(router: Router): readonly MetricFamily[] {
         })),
       ),
     },
+  ];
+}
+
+function copyFamilies(router: Router): readonly MetricFamily[] {
+  const counts = router.robustCounts();
+  const family = (name: string, help: string, of: 'hedges' | 'majorities', label: string): readonly MetricFamily[] => {
+    const used = counts.filter((count) => Object.values(count[of]).some((calls) => calls > 0));
+    if (used.length === 0) return [];
+    const samples = used.flatMap(({ service, version, method, ...count }) =>
+      Object.entries(count[of]).map(([result, value]) => ({
+        labels: { service, version, method, [label]: result },
+        value,
+      })),
+    );
+    return [{ name, type: 'counter', help, samples }];
+  };
+  return [
+    ...family(
+      'katamari_hedged_calls_total',
+      'Calls of which a second copy was sent, by the copy that answered first.',
+      'hedges',
+      'winner',
+    ),
+    ...family(
+      'katamari_majority_calls_total',
+      'Calls that were sent to several copies at once, by what their answers were.',
+      'majorities',
+      'result',
+    ),
   ];
 }
 

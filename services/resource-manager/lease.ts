@@ -13,6 +13,7 @@ import {
   type WireReplyContext,
 } from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
+import type { GroupMember } from './call-groups.ts';
 import type { FairCall } from './fair-queue.ts';
 import {
   callerKeyOf,
@@ -106,6 +107,8 @@ export class Lease implements ReplySink, FairCall {
   #lostBy: KatamariError | undefined;
   /** The call is quick and idempotent, so it may be sent ahead. */
   readonly isQuick: boolean;
+  /** One of several copies of a call; undefined for a call without copies. */
+  readonly member: GroupMember | undefined;
   /**
    * Sent behind a call that has no reply yet, so the chassis has not begun it as far as the manager knows. Set by the
    * resource.
@@ -113,7 +116,14 @@ export class Lease implements ReplySink, FairCall {
   isAhead = false;
   linkId = 0;
 
-  constructor(pool: LeaseOwner, call: Call, sink: CallSink, nowMs: number, isQuick: boolean) {
+  constructor(
+    pool: LeaseOwner,
+    call: Call,
+    sink: CallSink,
+    nowMs: number,
+    isQuick: boolean,
+    member: GroupMember | undefined,
+  ) {
     this.#pool = pool;
     this.call = call;
     this.arrival = pool.stats.accepted;
@@ -121,6 +131,7 @@ export class Lease implements ReplySink, FairCall {
     this.#sink = sink;
     this.acceptedAtMs = nowMs;
     this.isQuick = isQuick;
+    this.member = member;
   }
 
   /** Calls of one caller wait in one list. */

@@ -5,7 +5,7 @@
 // ahead to chassis that buffer calls (resource.ts). A call whose deadline passes or whose caller goes away leaves the
 // queue and never reaches a chassis. A call that has cost a copy its life is refused for a while (suspect-calls.ts).
 
-import { callerGone, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
+import { callerGone, WaitingCalls, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, NO_COPY_UP, type Clock } from '../../core/mod.ts';
 import {
   callerKeyOf,
@@ -19,6 +19,7 @@ import {
   type Send,
 } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
+import { CallGroups, type GroupMember } from './call-groups.ts';
 import { CopyPlaces } from './copy-places.ts';
 import { FairQueue } from './fair-queue.ts';
 import { ESTIMATE_CALLS_MIN, LatencySamples } from './latency-samples.ts';
@@ -57,6 +58,10 @@ export class ResourcePool {
   readonly #samples = new Map<string, LatencySamples>();
   /** Places that copies of calls may take; undefined before the first copy. */
   #copyPlaces: CopyPlaces | undefined;
+  /** Copies of one call; undefined before the first. */
+  #groups: CallGroups | undefined;
+  /** Such copies that wait while only chassis are free that another copy of the call has got. */
+  readonly #passedOver = new WaitingCalls<Lease>(Number.POSITIVE_INFINITY);
   /** Smoothed service time in ms, for the estimate of a wait. */
   #serviceMs = 0;
   #served = 0;
@@ -83,7 +88,7 @@ export class ResourcePool {
   }
 
   get queued(): number {
-    return this.#queue.length;
+    return this.#queue.length + this.#passedOver.length;
   }
 
   /** Most calls that may wait. A change of the deployment can change it. */
@@ -118,7 +123,8 @@ export class ResourcePool {
    */
   close(error: KatamariError, otherPoolOf: (call: Call) => Send | undefined = () => undefined): void {
     this.#closedWith ??= error;
-    for (let waiting = this.#queue.shift(); waiting !== undefined; waiting = this.#queue.shift()) {
+    const next = (): Lease | undefined => this.#passedOver.shift() ?? this.#queue.shift();
+    for (let waiting = next(); waiting !== undefined; waiting = next()) {
       waiting.moveTo(otherPoolOf(waiting.call), error);
     }
   }
@@ -132,24 +138,33 @@ export class ResourcePool {
     const isCopy = isMirrorCopy(call);
     const isQuick = !isCopy && this.isQuick(call.method);
     const isFirst = this.#queue.length === 0 && (!isCopy || this.#mayTakeCopy(nowMs));
-    const resource = isFirst ? (this.#firstFree() ?? (isQuick ? this.#leastAhead() : undefined)) : undefined;
+    const member = call.group === '' ? undefined : (this.#groups ??= new CallGroups()).join(call, caller, nowMs);
+    const resource = isFirst
+      ? (this.#firstFree(member) ?? (isQuick ? this.#leastAhead(member) : undefined))
+      : undefined;
     if (!isCopy) this.#copyPlaces?.accepted(this.stats.inFlight, nowMs);
-    const own = isCopy ? new CopySink(this.#placesOfCopies(nowMs), caller) : caller;
+    const own = isCopy ? new CopySink(this.#placesOfCopies(nowMs), caller) : (member ?? caller);
     const sink = watch === undefined ? own : watch(call, own);
     const refusal =
-      this.#whyNotAccept(call, nowMs) ?? (resource === undefined ? this.#whyNotQueue(call, nowMs) : undefined);
+      this.#whyNotAccept(call, nowMs) ?? (resource === undefined ? this.#whyNotQueue(call, nowMs, member) : undefined);
     if (refusal !== undefined) {
       this.stats.settle(refusal.code, 0, 0);
       sink.fail(refusal);
       return;
     }
-    const lease = new Lease(this, call, sink, nowMs, isQuick);
+    const lease = new Lease(this, call, sink, nowMs, isQuick, member);
     lease.watchDeadline();
     // A call that starts at once runs to its end without its caller; a waiting call leaves with its caller.
     if (resource?.hasCapacity !== true) watchCaller(lease);
-    if (resource === undefined) this.#queue.push(lease);
-    else lease.start(resource);
+    if (resource !== undefined) this.#start(lease, resource);
+    else if (isFirst && this.#free.length > 0) this.#passedOver.push(lease);
+    else this.#queue.push(lease);
   };
+
+  #start(lease: Lease, resource: Resource): void {
+    lease.member?.take(resource);
+    lease.start(resource);
+  }
 
   /** Starts the longest waiting calls on `resource` until it is full; marks it as free when no call waits. */
   onFreed(resource: Resource): void {
@@ -157,15 +172,32 @@ export class ResourcePool {
       this.#resources.has(resource) &&
       (resource.hasCapacity || (this.#queue.head?.isQuick === true && resource.canSendAhead))
     ) {
-      const waiting = this.#queue.shift();
+      const waiting = this.#groups === undefined ? this.#queue.shift() : this.#nextFor(resource);
       if (waiting === undefined) {
-        if (!this.#free.includes(resource)) this.#free.push(resource);
+        if (resource.hasCapacity && !this.#free.includes(resource)) this.#free.push(resource);
         return;
       }
       const refusal = this.#whyTooLate(waiting.call) ?? this.#whySuspect(waiting.call);
-      if (refusal === undefined) waiting.start(resource);
+      if (refusal === undefined) this.#start(waiting, resource);
       else waiting.refuse(refusal);
     }
+  }
+
+  /** Takes the next waiting call from the queue that may have this resource. */
+  #nextFor(resource: Resource): Lease | undefined {
+    const { hasCapacity } = resource;
+    for (let lease = this.#passedOver.head; lease !== undefined; lease = lease.next) {
+      if (lease.member?.mayTake(resource) !== true || !(hasCapacity || lease.isQuick)) continue;
+      this.#passedOver.remove(lease);
+      return lease;
+    }
+    for (let head = this.#queue.head; head !== undefined; head = this.#queue.head) {
+      if (!hasCapacity && !head.isQuick) return undefined;
+      this.#queue.shift();
+      if (head.member?.mayTake(resource) !== false) return head;
+      this.#passedOver.push(head);
+    }
+    return undefined;
   }
 
   /** Puts a lease that did not run back at its old position, near the head of the queue. */
@@ -175,7 +207,7 @@ export class ResourcePool {
       return;
     }
     this.#queue.putBack(lease);
-    const resource = this.#firstFree();
+    const resource = this.#firstFree(lease.member);
     if (resource !== undefined) this.onFreed(resource);
   }
 
@@ -254,19 +286,21 @@ export class ResourcePool {
     return (this.#copyPlaces ??= new CopyPlaces(this.stats.inFlight - 1, nowMs));
   }
 
-  #firstFree(): Resource | undefined {
-    let best = this.#free.at(-1);
+  #firstFree(member: GroupMember | undefined): Resource | undefined {
+    const free = member === undefined ? this.#free : this.#free.filter((resource) => member.mayTake(resource));
+    let best = free.at(-1);
     // Balance calls over resources that run several at once. One that may still work on a oneway call comes last.
     if (best !== undefined && (best.concurrency > 1 || best.isLastChoice)) {
-      for (const resource of this.#free) if (isBetter(resource, best)) best = resource;
+      for (const resource of free) if (isBetter(resource, best)) best = resource;
     }
     return best;
   }
 
   /** The busy resource that can be sent a call ahead and has the fewest calls. */
-  #leastAhead(): Resource | undefined {
+  #leastAhead(member: GroupMember | undefined): Resource | undefined {
     let best: Resource | undefined;
     for (const resource of this.#resources) {
+      if (member?.mayTake(resource) === false) continue;
       if (resource.canSendAhead && (best === undefined || resource.inFlight < best.inFlight)) best = resource;
     }
     return best;
@@ -301,12 +335,14 @@ export class ResourcePool {
     return this.suspects.isEmpty ? undefined : this.suspects.refusalOf(call, this.options.clock.nowMs());
   }
 
-  #whyNotQueue(call: Call, nowMs: number): KatamariError | undefined {
+  #whyNotQueue(call: Call, nowMs: number, member: GroupMember | undefined): KatamariError | undefined {
     const ahead = this.#queue.length === 0 ? 0 : this.#queue.aheadOf(callerKeyOf(call));
     const waitMs = this.#estimatedWaitMs(ahead);
     // Rounded to coarse steps, so that many refused calls share one error object.
     const retryAfterMs = Math.max(1, Math.ceil(waitMs / RETRY_AFTER_STEP_MS)) * RETRY_AFTER_STEP_MS;
     if (call.doNotQueue) return this.#busyError(retryAfterMs);
+    if (member?.isOneTooMany(this.#resources) === true) return this.#tooFewError(retryAfterMs);
+    if (member !== undefined && this.#passedOver.length >= this.queueMax) return this.#fullError(retryAfterMs);
     if (waitMs > call.deadlineMs - nowMs) {
       const why = `Cannot queue for ${this.options.id}: the wait would be about ${Math.ceil(waitMs)} ms and the call has ${Math.floor(call.deadlineMs - nowMs)} ms left`;
       return new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
@@ -337,6 +373,11 @@ export class ResourcePool {
     const error = new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
     this.#lastFull = { length, queueMax, error };
     return error;
+  }
+
+  #tooFewError(retryAfterMs: number): KatamariError {
+    const why = `Every chassis of ${this.options.id} has got a copy of this call already; start more copies`;
+    return new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
   }
 
   /** Reuses one error for `doNotQueue` calls too: routers send many of them while all resources are busy. */

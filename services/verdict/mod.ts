@@ -2,6 +2,7 @@
 
 export type { VersionComparison } from './comparison.ts';
 export type { EvidenceOptions, HitCount } from './contrast.ts';
+export { exceedsLimit } from './limits.ts';
 export { compareMeans, type ValueSums } from './means.ts';
 export { compareQuantiles, quantileBounds, type QuantileBounds, quantilesDiffer } from './quantiles.ts';
 export { compareRates, ratesDiffer } from './rates.ts';

@@ -76,7 +76,7 @@ describe('Try a new version on 5 % of your users', () => {
       async () => {
         expect(await runCommand(command)).toMatch(SHOWS[command] ?? /./);
         // Copies of calls are compared a moment after the answers.
-        if (command.includes('visitors.js 300'))
+        if (command.endsWith('visitors.js 300'))
           await until('the copies', async () => (await runCommand('katamari diff Reformulate')).includes('differs in'));
       },
       120_000,

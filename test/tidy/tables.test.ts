@@ -62,12 +62,14 @@ describe('The contexts in field 32767', () => {
     attempt: 2,
     doNotQueue: true,
     minCoverage: 0.9,
+    group: 'copies 17',
   });
   const identityFields = { identityName: 'billing', identityRoles: ['finance', 'eu'], identityHow: 'mtls' };
   const { service, version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue } = call;
-  const { minCoverage } = call;
+  const { minCoverage, group } = call;
   const headerBytes = new Map(Object.entries(call.headers).map((pair) => [Buffer.from(pair[0]), Buffer.from(pair[1])]));
-  const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue, minCoverage };
+  const texts = { version, roles, tags, key, traceparent, tracestate, caller, group };
+  const callFields = { ...texts, attempt, doNotQueue, minCoverage };
 
   test('are written with every field of struct CallContext', () => {
     const bytes = writeCallContext(call, 1_500_000, 86_400_000.5);

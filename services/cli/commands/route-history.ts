@@ -2,6 +2,7 @@
 
 import type { Route } from '../../mesh/mod.ts';
 import type { ChangeOfRoute } from '../kit/admin-client.ts';
+import { copySummary } from './route-copies.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
 
 export function formatHistory(terminal: Terminal, service: string, changes: readonly ChangeOfRoute[]): string[] {
@@ -27,6 +28,7 @@ function summaryOf(route: Route | undefined): string {
     ...(fallback === undefined ? [] : [`fallback ${fallback}`]),
     ...(callersChoose ? [] : ['callers do not choose']),
     ...(mirror === undefined ? [] : [`mirror ${mirror.to}`]),
+    ...copySummary(route),
   ];
   return printable(parts.join(', '));
 }

@@ -9,13 +9,14 @@ import { IndexClient } from '../kit/index-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { unknownTarget } from '../kit/target-name.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
+import { copyLines, readCopies, type CopyOptions } from './route-copies.ts';
 import { formatHistory } from './route-history.ts';
 import { aliveColor } from './status.ts';
 import { listOf, readText } from '../kit/words.ts';
 import path from 'node:path';
 import { stringify } from 'yaml';
 
-export interface RouteOptions extends ClientOptions {
+export interface RouteOptions extends ClientOptions, CopyOptions {
   readonly reset?: boolean | undefined;
   /** Path of the argument that is the sticky key; '' for none. */
   readonly sticky?: string | undefined;
@@ -69,10 +70,11 @@ export async function runRoute(
   if (options.history === true) return await showHistory(terminal, client, service, options);
   const isForced = options.force === true;
   if (given === 'undo') await client.undoRoute(service, changeOf(options.undo), isForced);
-  else if (options.mirror !== undefined) {
-    const mirror = readMirror(options.mirror);
-    const base = given ?? (await weightsNow(client, service));
-    await client.setRoute(service, { ...base, mirror, ...expected(options) }, isForced);
+  else if (changesOf(options).length > 0) {
+    const now = await routeNow(client, service);
+    const mirror = options.mirror === undefined ? {} : { mirror: readMirror(options.mirror) };
+    const change = { ...mirror, ...readCopies(options, now), ...expected(options) };
+    await client.setRoute(service, { ...(given ?? weightsOf(now)), ...change }, isForced);
   } else if (given !== undefined) await client.setRoute(service, { ...given, ...expected(options) }, isForced);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
@@ -115,10 +117,20 @@ async function showHistory(
   return EXIT.done;
 }
 
+async function routeNow(client: AdminClient, service: string): Promise<Route> {
+  return (await client.routes()).find(({ serviceName }) => serviceName === service) ?? { weights: {} };
+}
+
 /** The weights that a change of something else keeps. It is refused if the route changes meanwhile. */
-async function weightsNow(client: AdminClient, service: string): Promise<Route> {
-  const now = (await client.routes()).find(({ serviceName }) => serviceName === service);
-  return { weights: now?.weights ?? {}, index: now?.index ?? 0 };
+function weightsOf({ weights, index = 0 }: Route): Route {
+  return { weights, index };
+}
+
+/** The options that change a part of the route, beside or without shares. */
+function changesOf({ mirror, hedge, majority }: RouteOptions): string[] {
+  return Object.entries({ mirror, hedge, majority }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`--${name}`],
+  );
 }
 
 /** The number of a change; 0 for the last one. */
@@ -173,8 +185,9 @@ async function givenRoute(
   client: AdminClient,
   service: string,
   shares: readonly string[],
-  { reset, file, undo, history, sticky, mirror }: RouteOptions,
+  options: RouteOptions,
 ): Promise<Route | 'undo' | undefined> {
+  const { reset, file, undo, history, sticky } = options;
   const given = [
     shares.length > 0 ? ['shares'] : sticky === undefined ? [] : ['--sticky'],
     reset === true ? ['--reset'] : [],
@@ -182,12 +195,12 @@ async function givenRoute(
     undo === undefined ? [] : ['--undo'],
     history === true ? ['--history'] : [],
   ];
-  if (mirror !== undefined && shares.length === 0) given.push(['--mirror']);
+  if (shares.length === 0) given.push(changesOf(options).slice(0, 1));
   const [one, other] = given.flat();
   if (other !== undefined) throw new ExitError(EXIT.usage, `Found both ${one} and ${other}, expected one of them`);
   if (shares.length > 0) return { weights: readShares(shares), sticky };
   if (sticky !== undefined) {
-    return { ...(await weightsNow(client, service)), sticky };
+    return { ...weightsOf(await routeNow(client, service)), sticky };
   }
   if (reset === true) return { weights: {} };
   if (undo !== undefined) return 'undo';
@@ -286,6 +299,7 @@ function ruleLines(terminal: Terminal, route: ServiceRoute | undefined): string[
       : [`A call whose version has nobody alive goes to ${printable(fallback)}.`]),
     ...(callersChoose ? [] : ['Callers may not ask for a version.']),
     ...(mirror === undefined ? [] : [mirrorLine(mirror)]),
+    ...copyLines(route ?? {}),
   ];
   const table = rules.length === 0 ? [] : ['', ...formatTable(terminal, RULE_COLUMNS, rules)];
   return more.length === 0 ? table : [...table, '', ...more];

@@ -306,6 +306,7 @@ const FULL_CONTEXT = {
   attempt: 2,
   doNotQueue: true,
   minCoverage: 0.9,
+  group: 'copies 17',
   headers: { 'x-colour': 'blue' },
 } satisfies Partial<Call>;
 const EXPECTED_REPORT: readonly (readonly [keyof ReportCheck, string | number])[] = [

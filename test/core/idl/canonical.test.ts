@@ -117,6 +117,13 @@ service S {
     expect(service(text).id).not.toBe(service(BASE).id);
   });
 
+  test('keeps the annotations that the mesh obeys', () => {
+    const votes = 'katamari.idempotent = "true", katamari.majority = "2 of 3 versions or fewer"';
+    const hedge = 'katamari.readonly = "true", katamari.timeout = "1500ms", katamari.hedge = "p99.5"';
+    const text = `service S {\n  i32 f() (${votes})\n  i32 g() (${hedge})\n}\n`;
+    expect(service(text).canonical).toBe(text);
+  });
+
   test('distinguishes types of one name in two files', () => {
     const { canonical } = service(
       'include "x.thrift"\ninclude "y.thrift"\nstruct A { 1: x.A a 2: y.A b }\nstruct x_A {}\nservice S { A f(1: x_A x) }',

@@ -37,6 +37,16 @@ describe('describeDifference()', () => {
       'i32 add(1: i32 num1, 2: i32 num2) (katamari.timeout = "2s")',
       'add: katamari.timeout: none here, 2000ms there',
     ],
+    [
+      'i32 add(1: i32 num1, 2: i32 num2)',
+      'i32 add(1: i32 num1, 2: i32 num2) (katamari.readonly = "true", katamari.majority = "2 of 3 or fewer")',
+      'add: katamari.majority: none here, 2 of 3 or fewer there',
+    ],
+    [
+      'i32 add(1: i32 num1, 2: i32 num2)',
+      'i32 add(1: i32 num1, 2: i32 num2) (katamari.readonly = "true", katamari.hedge = "p95")',
+      'add: katamari.hedge: none here, p95 there',
+    ],
     ['throws (1: X x)', '', 'get: exception 1 x: only here'],
     ['list<T> all', 'set<T> all', 'get: parameter 1 all: list<T> here, set<T> there'],
     ['1: i32 a', '1: required i32 a', 'struct T: field 1 a: default here, required there'],

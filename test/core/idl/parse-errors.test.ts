@@ -107,6 +107,22 @@ describe('parseIdl() refuses', () => {
     ['service S { void f(1: i32 a (katamari.diff = "skip")) }', '1:30: katamari.diff is "skip", write "ignore"'],
     ['struct A { 1: i32 a (katamari.secret = "yes") }', '1:22: katamari.secret is "yes", write "true" or "false"'],
     [
+      'service S { void f() (katamari.readonly, katamari.hedge = "p40") }',
+      '1:42: katamari.hedge is "p40", write a percentile from p50 to p99.9, such as "p95"',
+    ],
+    [
+      'service S {\n void f() (katamari.readonly,\n katamari.majority = "2 of 5") }',
+      '3:2: katamari.majority is "2 of 5", write more than half of 2 to 9 copies, such as "2 of 3", "2 of 3 or fewer" or "2 of 3 versions"',
+    ],
+    [
+      'service S { void f() (katamari.hedge = "p95") }',
+      '1:18: "f" has katamari.hedge and is not idempotent, so it needs katamari.idempotent or katamari.readonly too',
+    ],
+    [
+      'service S { i32 f() (katamari.readonly, katamari.hedge = "p95", katamari.majority = "2 of 3") }',
+      '1:17: "f" has both katamari.hedge and katamari.majority, keep one of them',
+    ],
+    [
       'service S { i64 f(1: list<string> shards) (katamari.readonly, katamari.gather = "summ") }',
       '1:63: katamari.gather is "summ", did you mean "sum"?',
     ],

@@ -60,6 +60,7 @@ describe('Link and link server', () => {
       caller: 'test',
       attempt: 2,
       doNotQueue: true,
+      group: 'copies 17',
     });
     const reply = await link.dispatch(systemClock)(call);
     expect(reply.context).toEqual(expect.objectContaining(context));

@@ -495,6 +495,21 @@ describe('Configuration errors', () => {
       'katamari.yaml:3: routes.A.mirror.force: found force without methods, expected the methods to force',
     ],
     [
+      'a hedge that is no percentile',
+      'routes:\n  A:\n    hedge: { get: 95 }',
+      'katamari.yaml:3: routes.A.hedge.get: found 95, expected a percentile from p50 to p99.9, such as "p95", or "off"',
+    ],
+    [
+      'a majority that is none',
+      'routes:\n  A:\n    majority: { get: 1 of 3 }',
+      'katamari.yaml:3: routes.A.majority.get: found "1 of 3", expected more than half of 2 to 9 copies, such as "2 of 3", "2 of 3 or fewer" or "2 of 3 versions", or "off"',
+    ],
+    [
+      'a hedge and a majority of a method',
+      'routes:\n  A:\n    hedge: { get: p95 }\n    majority: { get: 2 of 3 }',
+      'katamari.yaml:4: routes.A.majority: found get, which has a hedge, expected one of them for each method',
+    ],
+    [
       'a mirror to no version',
       'routes:\n  A:\n    mirror: { to: "two" }',
       'katamari.yaml:3: routes.A.mirror.to: found "two", expected a version in quotes such as "1.0.0"',

@@ -2,11 +2,9 @@
 
 import { encodeStruct, parseIdl } from '../../../core/idl/mod.ts';
 import { DeadlineWheel } from '../../../core/link/mod.ts';
-import { RetryBudget } from '../../../core/mod.ts';
+import { HedgeBudget, RequestLatencies, RetryBudget } from '../../../core/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { GatherCounts } from '../../../services/gather/gather-counts.ts';
-import { HedgeBudget } from '../../../services/gather/hedge-budget.ts';
-import { RequestLatencies } from '../../../services/gather/latencies.ts';
 import { ReplicaWaits } from '../../../services/gather/replica-waits.ts';
 import type { GatherTools } from '../../../services/gather/gather-tools.ts';
 import { StatisticsCache } from '../../../services/gather/statistics-cache.ts';
@@ -28,7 +26,7 @@ export function toolsOf(clock: ManualClock): GatherTools {
     clock,
     deadlines: new DeadlineWheel(clock),
     retries: new RetryBudget(clock),
-    hedges: new HedgeBudget(clock),
+    hedges: new HedgeBudget(clock, 1),
     latencies: new RequestLatencies(),
     statistics: new StatisticsCache(),
     replicaWaits: new ReplicaWaits(clock),

@@ -697,3 +697,106 @@ function mulberry(seed: number): () => number {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
 }
+
+describe('Copies of one call', () => {
+  const group = { group: 'g', method: 'tell' };
+  const dispatch = (pool: ResourcePool, call: Call): { text: string } => ending(dispatchOf(pool.send)(call));
+  const linksOf = (members: readonly { link: ManualLink }[]): string[][] => members.map(({ link }) => link.texts());
+
+  test('get different chassis, also one after the other, and other calls do not wait behind them', async () => {
+    const { pool, members, call } = bench({ resources: 2 });
+    const [one, two] = members as unknown as [{ link: ManualLink }, { link: ManualLink }];
+    dispatch(pool, call('busy'));
+    const first = dispatch(pool, call('first', group));
+    const second = dispatch(pool, call('second', group));
+    expect(linksOf(members)).toEqual([['first'], ['busy']]);
+    one.link.answer();
+    await turn();
+    expect(first.text).toBe('ok first');
+    // The chassis of the first copy is free, and the second copy waits for the other one.
+    expect([pool.free, pool.queued]).toEqual([1, 1]);
+    dispatch(pool, call('plain'));
+    expect(linksOf(members)).toEqual([['plain'], ['busy']]);
+    one.link.answer();
+    two.link.answer();
+    expect(linksOf(members)).toEqual([[], ['second']]);
+    two.link.answer();
+    await turn();
+    expect(second.text).toBe('ok second');
+  });
+
+  test('are refused when every chassis has one, and may use the chassis of a copy that has failed', async () => {
+    const { pool, members, call } = bench({ resources: 2 });
+    const [one] = members as [{ link: ManualLink; resource: Resource }];
+    dispatch(pool, call('first', group));
+    dispatch(pool, call('second', group));
+    const third = dispatch(pool, call('third', group));
+    await turn();
+    expect(third.text).toBe('overloaded');
+    const { sink } = one.link.sent.shift() as { sink: ReplySink };
+    sink.fail(new KatamariError('bad_request', 'refused'));
+    await turn();
+    dispatch(pool, call('fourth', group));
+    expect(one.link.texts()).toEqual(['fourth']);
+  });
+
+  test('leave the queue when they are cancelled, and never run', async () => {
+    const { pool, members, call } = bench({ resources: 2 });
+    const [one, two] = members as unknown as [{ link: ManualLink }, { link: ManualLink }];
+    dispatch(pool, call('busy'));
+    dispatch(pool, call('first', group));
+    const caller = new AbortController();
+    const second = dispatch(pool, call('second', { ...group, signal: caller.signal }));
+    one.link.answer();
+    expect(pool.queued).toBe(1);
+    caller.abort();
+    await turn();
+    expect([second.text, pool.queued]).toEqual(['cancelled', 0]);
+    two.link.answer();
+    expect(linksOf(members)).toEqual([[], []]);
+    const { inFlight, accepted, replied, cancelled } = sums(pool);
+    expect({ inFlight, accepted, replied, cancelled }).toEqual({ inFlight: 0, accepted: 3, replied: 2, cancelled: 1 });
+  });
+
+  test('are not sent ahead to the chassis of another copy, and are taken back when they are cancelled', async () => {
+    const { pool, members, call } = bench({ resources: 2, ahead: 4 });
+    const [one, two] = members as unknown as [{ link: ManualLink }, { link: ManualLink }];
+    // So that the method is known to be quick.
+    for (let n = 0; n < 40; n++) {
+      const warm = dispatch(pool, call('warm', { method: 'tell' }));
+      for (const { link } of members) if (link.sent.length > 0) link.answer();
+      await turn();
+      expect(warm.text).toBe('ok warm');
+    }
+    dispatch(pool, call('a', { method: 'tell' }));
+    dispatch(pool, call('b', { method: 'tell' }));
+    dispatch(pool, call('first', group));
+    const caller = new AbortController();
+    dispatch(pool, call('second', { ...group, signal: caller.signal }));
+    const holds = (link: ManualLink, text: string): boolean => link.texts().includes(text);
+    expect(holds(one.link, 'first')).not.toBe(holds(one.link, 'second'));
+    expect(holds(two.link, 'first')).not.toBe(holds(two.link, 'second'));
+    caller.abort();
+    expect([...one.link.texts(), ...two.link.texts()].sort()).toEqual(['a', 'b', 'first']);
+  });
+
+  test('are known to the deadline of their call', async () => {
+    const { clock, pool, members, call } = bench({ resources: 2 });
+    const [one, two] = members as unknown as [{ link: ManualLink }, { link: ManualLink }];
+    const deadlineMs = clock.nowMs() + 10_000;
+    dispatch(pool, call('first', { ...group, deadlineMs }));
+    two.link.answer();
+    // The last resource that was freed is used first, so without the group the second copy would get it too.
+    dispatch(pool, call('second', { ...group, deadlineMs }));
+    expect(linksOf(members)).toEqual([['second'], []]);
+    one.link.answer();
+    const third = dispatch(pool, call('third', { ...group, deadlineMs }));
+    await turn();
+    expect(third.text).toBe('overloaded');
+    // A new call of the same name, long after.
+    clock.advance(20_000);
+    dispatch(pool, call('other', { group: 'h' }));
+    dispatch(pool, call('again', group));
+    expect(linksOf(members).flat().sort()).toEqual(['again', 'other']);
+  });
+});

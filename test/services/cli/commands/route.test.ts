@@ -110,6 +110,44 @@ test('sets and removes a mirror, and keeps it with new weights', async () => {
   expect((await route(['Work', '--reset'])).stdout).toContain('Work has no route');
 });
 
+test('sets and removes hedges and majorities', async () => {
+  const hedged = await route(['Work', '--hedge', 'say=p95', 'pid=p99.9', '--majority', 'takeAgain=2 of 3 or fewer']);
+  expect(hedged.stdout).toContain(
+    [
+      'Calls of say that take longer than p95 of its times get a second copy.',
+      'Calls of pid that take longer than p99.9 of its times get a second copy.',
+      'Calls of takeAgain go to several copies at once: 2 of 3 or fewer must answer alike.',
+      '',
+    ].join('\n'),
+  );
+  expect((await route(['Work', '1.0.0=1', '--hedge', 'pid=off'])).stdout).toContain('Calls of pid get no second copy.');
+  expect((await route(['Work', '--history'])).stdout).toContain(
+    '1.0.0=1, hedge say=p95, hedge pid=off, majority takeAgain=2 of 3 or fewer\n',
+  );
+  const { stdout: yaml } = await route(['Work', '--yaml']);
+  expect(yaml).toContain(
+    '    hedge:\n      say: p95\n      pid: off\n    majority:\n      takeAgain: 2 of 3 or fewer\n',
+  );
+  expect((await route(['Work', '--hedge', 'off'])).stdout).not.toContain('second copy');
+  expect((await route(['Work', '--file', '-'], yaml)).stdout).toContain('Calls of say that take longer');
+  const wrong = async (...words: string[]): Promise<string> => (await route(['Work', ...words])).stderr;
+  expect(await wrong('--hedge', 'say=95')).toContain(
+    '--hedge: found "say=95", expected method=value, where the value is a percentile from p50 to p99.9, such as "p95", or "off"',
+  );
+  expect(await wrong('--majority', '2 of 9')).toContain(
+    'found "2 of 9", expected method=value, where the value is more than half',
+  );
+  expect(await wrong('--hedge', 'sleep=p95')).toContain('sends copies of sleep, which is not idempotent');
+  expect(await wrong('--hedge', 'sayy=p95')).toContain('sends copies of sayy, which is no method of Work');
+  expect(await wrong('--majority', 'say=2 of 3')).toContain(
+    'found say, which has a hedge, expected one of them for each',
+  );
+  expect(await wrong('--hedge', 'say=p95', '--undo')).toContain('Found both --undo and --hedge');
+  // It is not that of the configuration.
+  expect((await route(['Work', '--hedge', 'off', '--majority', 'off'])).stdout).toContain('1.0.0         1');
+  expect((await route(['Work', '--reset'])).stdout).toContain('Work has no route');
+});
+
 test('lists the changes of a route, undoes them, and refuses one that was made from another route', async () => {
   await route(['Work', '1.0.0=90', '2.0.0=10']);
   await route(['Work', '1.0.0=80', '2.0.0=20']);

@@ -1,6 +1,6 @@
 // One wait on a deadline wheel.
 
-import type { DeadlineEntry } from '../../core/link/mod.ts';
+import type { DeadlineEntry } from './deadline-wheel.ts';
 
 export class Alarm implements DeadlineEntry {
   readonly expiresAtMs: number;

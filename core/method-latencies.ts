@@ -1,5 +1,5 @@
-// How long requests take, by version and method of the content service: the wait after which a request is sent to a
-// second manager, and the usual time, against which managers are compared.
+// How long requests take, by version and method: the wait after which a request is sent a second time, and the usual
+// time, against which managers are compared.
 
 /** The last times of one method. */
 export class MethodLatencies {
@@ -16,17 +16,18 @@ export class MethodLatencies {
     this.#sinceSorted++;
   }
 
-  /** Undefined before there are enough of them, like usualMs. */
+  /** Undefined before there are enough of them, like quantileMs. */
   p95Ms(): number | undefined {
-    return this.#quantile(0.95);
+    return this.quantileMs(0.95);
   }
 
   /** The time of a fast answer: a quarter of the answers are faster, also while half of the managers are slow. */
   usualMs(): number | undefined {
-    return this.#quantile(0.25);
+    return this.quantileMs(0.25);
   }
 
-  #quantile(share: number): number | undefined {
+  /** @param share of the times that are shorter, 0 to 1 */
+  quantileMs(share: number): number | undefined {
     if (this.#count < TIMES_MIN) return undefined;
     if (this.#sinceSorted >= SORT_EVERY) {
       this.#sorted.set(this.#times);
@@ -40,8 +41,8 @@ export class MethodLatencies {
 export class RequestLatencies {
   readonly #byMethod = new Map<string, MethodLatencies>();
 
-  of(indexVersion: string, method: string): MethodLatencies {
-    const key = `${indexVersion}.${method}`;
+  of(version: string, method: string): MethodLatencies {
+    const key = `${version}.${method}`;
     let times = this.#byMethod.get(key);
     if (times === undefined) {
       // Versions come and go, so the oldest entry is dropped.
