@@ -43,7 +43,7 @@ afterAll(async () => {
 
 async function ask(method: string, params: Readonly<Record<string, unknown>>): Promise<unknown> {
   const { result, error } = await mesh.call(`KatamariVersions.${method}`, { token: TOKEN, ...params });
-  if (error !== undefined) throw new Error(String(error.data?.['why'] ?? error.message));
+  if (error !== undefined) throw new Error((error.data?.['why'] as string | undefined) ?? error.message);
   return result;
 }
 
