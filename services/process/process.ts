@@ -128,6 +128,7 @@ async function openStats(
           meshStatus: () => faceplate.meshStatus(),
           indices: () => faceplate.indices.overview(),
           shardNames: (id: string) => faceplate.indices.shardNames(id),
+          versions: faceplate.versions,
         }),
     events: (afterSeq) => events.after(afterSeq),
     callStats: callStats,
