@@ -45,6 +45,7 @@ export function versionBefore(
   route: Route | undefined,
   { versions }: KnownVersions,
 ): string {
+  if (versions.length === 0) throw refused('unknown_name', `no service ${service} is deployed`);
   const weights = Object.entries(route?.weights ?? {}).filter(([version, weight]) => version !== to && weight > 0);
   const [heaviest] = weights.sort(([, a], [, b]) => b - a);
   if (heaviest !== undefined) return heaviest[0];
