@@ -25,6 +25,7 @@ export async function readAssets(): Promise<ReadonlyMap<string, Asset>> {
 const PAGE_FILES = [
   'index.html',
   'page.css',
+  'versions.css',
   'page.js',
   'pools.js',
   'resources.js',
@@ -33,6 +34,13 @@ const PAGE_FILES = [
   'shard-grid.js',
   'charts.js',
   'events.js',
+  'versions.js',
+  'version-shares.js',
+  'version-figures.js',
+  'version-picture.js',
+  'version-history.js',
+  'version-mirror.js',
+  'operator.js',
   'format.js',
   'icon.svg',
 ];

@@ -1,5 +1,6 @@
-// The stats faceplate: an HTTP server with metrics, status and health checks. It answers no calls and changes
-// nothing. Every accepted caller can read everything, unless the access policy lists who may (core/rpc has identities).
+// The stats faceplate: an HTTP server with metrics, status and health checks. It answers no calls. Every accepted
+// caller can read everything, unless the access policy lists who may (core/rpc has identities). What an operator
+// changes on the page goes to the admin service, with a token.
 
 import {
   challengeOf,
@@ -47,11 +48,11 @@ export async function startStatsFaceplate(options: StatsFaceplateOptions): Promi
       const refusal = OPEN_PATHS.has(new URL(request.url).pathname)
         ? undefined
         : await whyNotRead(callers, env, options.mayRead);
-      return refusal ?? (await app.fetch(request));
+      return refusal ?? (await app.fetch(request, env));
     },
     host,
     port,
-    // Requests need no body. One of more than a few bytes is refused before it is read.
+    // Only a change has a body, which is short. A longer one is refused before it is read.
     limits: { ...limits, frameBytesMax: Math.min(limits.frameBytesMax, BODY_BYTES_MAX) },
     tls: options.tls,
     access: options.access,
@@ -93,4 +94,4 @@ async function whyNotRead(
 
 /** Health checks of load balancers, which tell nothing but the health of this process. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz']);
-const BODY_BYTES_MAX = 1024;
+const BODY_BYTES_MAX = 8_192;

@@ -10,3 +10,15 @@ export {
   type ManagerShards,
 } from './index-overview.ts';
 export type { MetricFamily } from './metric-family.ts';
+export type {
+  ComparedPart,
+  OperatorAnswer,
+  OperatorRequest,
+  RefusedStatus,
+  ShownChange,
+  ShownMirror,
+  ShownRoute,
+  VersionShare,
+  VersionSource,
+  VersionsView,
+} from './version-source.ts';

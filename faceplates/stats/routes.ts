@@ -1,7 +1,9 @@
-// Routes of the stats faceplate: metrics, status, health checks, events, and the dashboard page. Only GET and HEAD.
-// Every response has a content security policy that allows only the page's own files.
+// Routes of the stats faceplate: metrics, status, health checks, events, and the dashboard page. Only GET and HEAD, but
+// for what an operator does on the page (version-routes.ts). Every response has a content security policy that allows
+// only the page's own files.
 
 import { Hono, type Context } from 'hono';
+import type { HttpEnv } from '../../core/http/mod.ts';
 import { DURATION_BOUNDS_S, type DurationHistogram, type MeshStatus } from '../../core/rpc/mod.ts';
 import type { Asset } from './assets.ts';
 import { METRICS_CONTENT_TYPE, writeMetrics } from './exposition.ts';
@@ -10,15 +12,20 @@ import type { IndicesOverview } from './index-overview.ts';
 import { readMetrics } from './metrics.ts';
 import { overviewOf } from './overview.ts';
 import type { StatsSources } from './sources.ts';
+import { addVersionRoutes, VERSIONS_PATH } from './version-routes.ts';
 
 /** Returns the Hono app of the faceplate. */
-export function statsRoutes(sources: StatsSources, assets: ReadonlyMap<string, Asset>): Hono {
-  const app = new Hono();
+export function statsRoutes(sources: StatsSources, assets: ReadonlyMap<string, Asset>): Hono<{ Bindings: HttpEnv }> {
+  const app = new Hono<{ Bindings: HttpEnv }>();
 
   app.use(async (context, next) => {
-    const { method } = context.req;
-    if (method === 'GET' || method === 'HEAD') await next();
-    else context.res = context.text(`${method} is not served here, only GET and HEAD\n`, 405, { allow: 'GET, HEAD' });
+    const { method, path } = context.req;
+    const allowed = VERSIONS_PATH.test(path) ? ['GET', 'HEAD', 'POST'] : ['GET', 'HEAD'];
+    if (allowed.includes(method)) await next();
+    else {
+      const allow = allowed.join(', ');
+      context.res = context.text(`${method} is not served here, only ${allow}\n`, 405, { allow });
+    }
     for (const [name, value] of SECURITY_HEADERS) context.res.headers.set(name, value);
     if (!context.res.headers.has('cache-control')) context.res.headers.set('cache-control', 'no-store');
   });
@@ -72,11 +79,12 @@ export function statsRoutes(sources: StatsSources, assets: ReadonlyMap<string, A
     const events = sources.events(Number(after));
     return context.json({ lastSeq: events.at(-1)?.seq ?? Number(after), events });
   });
+  addVersionRoutes(app, sources.versions);
   app.get('/durations', (context) => context.json(durations(sources)));
 
   app.notFound((context) =>
     context.text(
-      'Nothing here. Try /, /status, /mesh, /status/Service, /status/Service/2, /indices, /events, /metrics, /livez, /readyz\n',
+      'Nothing here. Try /, /status, /mesh, /status/Service, /status/Service/2, /versions/Service, /indices, /events, /metrics, /livez, /readyz\n',
       404,
     ),
   );

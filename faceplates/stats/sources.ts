@@ -4,6 +4,7 @@
 import type { CallStats, StatsTable, MeshEvent, MeshStatus } from '../../core/rpc/mod.ts';
 import type { IndicesOverview } from './index-overview.ts';
 import type { MetricFamily } from './metric-family.ts';
+import type { VersionSource } from './version-source.ts';
 
 /** Call statistics of one pool, including calls in its queue. */
 export interface PoolCallStats {
@@ -23,6 +24,8 @@ export interface StatsSources {
   readonly indices?: () => Promise<IndicesOverview>;
   /** Names of the shards of `index@version`; undefined for an unknown one. */
   readonly shardNames?: (indexVersion: string) => Promise<readonly string[] | undefined>;
+  /** The versions of services. Absent in a process that is no faceplate. */
+  readonly versions?: VersionSource;
   /** Returns the events after a sequence number, oldest first; 0 for all that are kept. */
   readonly events: (afterSeq: number) => readonly MeshEvent[];
   /** Statistics of the calls that faceplates of this process accepted. */

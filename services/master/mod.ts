@@ -7,6 +7,7 @@ export { readIndices } from './index-reports.ts';
 export type { ThriftIndexStatus } from './index-status.ts';
 export { IndexStore } from './index-store.ts';
 export { changedFields, DeploymentStore, type DeployOutcome, describeChange } from './deployment-store.ts';
+export { chooseVersions, compareChosen } from './version-admin.ts';
 export { Election } from './election.ts';
 export { Leader } from './leader.ts';
 export { RolloutStore } from './rollout-store.ts';

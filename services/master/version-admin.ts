@@ -3,7 +3,7 @@
 import type { ObservedVersions, Route, Routes } from '../mesh/mod.ts';
 import { inSlices } from '../verdict/mod.ts';
 import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
-import { compareVersions } from './compare-versions.ts';
+import { compareVersions, type ComparedVersions } from './compare-versions.ts';
 
 export interface VersionActions {
   readonly routes: () => Routes;
@@ -28,22 +28,29 @@ export function versionMethods({ routes, observe, versionsOf }: VersionActions):
         const route = routes().get(serviceName);
         if (versions.length === 0 && route === undefined)
           throw refused('unknown_name', `No service ${serviceName} is deployed`);
-        const chosen = choose(serviceName, [first, second], route, versions);
-        const splitIndex = route?.splitIndex ?? 0;
-        const compared = { serviceName, first: chosen[0], second: chosen[1], splitIndex };
-        return await inSlices(compareVersions(compared, await observe(serviceName)));
+        const compared = chooseVersions(serviceName, [first, second], route, versions);
+        return await compareChosen(compared, await observe(serviceName));
       },
     },
   };
 }
 
-/** @throws ThriftException AdminRefused when there are no two such versions */
-function choose(
+/** Returns a struct VersionComparison. Calls go on meanwhile. */
+export function compareChosen(compared: ComparedVersions, observed: ObservedVersions): Promise<unknown> {
+  return inSlices(compareVersions(compared, observed));
+}
+
+/**
+ * Chooses the two versions of a service that are compared.
+ * @param versions those that exist
+ * @throws ThriftException AdminRefused when there are no two such versions
+ */
+export function chooseVersions(
   service: string,
   [first, second]: readonly [string, string],
   route: Route | undefined,
   versions: readonly string[],
-): readonly [string, string] {
+): ComparedVersions {
   if (route === undefined || Object.keys(route.weights).length === 0) {
     throw refused(
       'invalid',
@@ -66,5 +73,5 @@ function choose(
       'invalid',
       `${service} has no two versions with weights to compare: its route has ${weighted.join(', ')}`,
     );
-  return [one, other];
+  return { serviceName: service, first: one, second: other, splitIndex: route.splitIndex ?? 0 };
 }

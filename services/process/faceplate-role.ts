@@ -31,6 +31,7 @@ import { meshOffer, withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
 import { restartResource, restartService } from './rolling-restart.ts';
 import { StatusGatherer } from './status-gatherer.ts';
+import { VersionPage } from './version-page.ts';
 import { statSync } from 'node:fs';
 
 /** Address of a faceplate: as text for people, and its port. */
@@ -46,6 +47,7 @@ export interface FaceplateRole {
   /** Status of the whole mesh. */
   meshStatus(): Promise<MeshStatus>;
   readonly indices: IndexGatherer;
+  readonly versions: VersionPage;
 }
 
 /** Opens all faceplates of the configuration. @throws ExitError when an added faceplate or a site is wrong */
@@ -103,7 +105,15 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
   const inner = meshOffer(base.router, config.name);
   offers.addSource(() => [...admin, inner]);
   offers.onChange(() => gatherer.changed());
-  return { adminToken: rootTokens()[0], addresses, meshStatus, indices: new IndexGatherer(base, actions) };
+  const versions = new VersionPage({
+    clock,
+    routes: () => shared.routes,
+    routeHistory: (service) => shared.routeHistory(service),
+    observe: (service) => base.observer.observe(service),
+    meshStatus,
+    admin,
+  });
+  return { adminToken: rootTokens()[0], addresses, meshStatus, indices: new IndexGatherer(base, actions), versions };
 }
 
 /** Follows the admin tokens of the mesh. */

@@ -13,6 +13,7 @@ import { auditedAccess } from './audit-refusals.ts';
 import { portCredentials } from './port-credentials.ts';
 import { auditFamilies } from './audit-metrics.ts';
 import { indexFamilies } from './index-metrics.ts';
+import { rolloutFamilies } from './rollout-metrics.ts';
 import { routeFamilies } from './route-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
 import { announceProcess } from './announce-process.ts';
@@ -127,6 +128,7 @@ async function openStats(
           meshStatus: () => faceplate.meshStatus(),
           indices: () => faceplate.indices.overview(),
           shardNames: (id: string) => faceplate.indices.shardNames(id),
+          versions: faceplate.versions,
         }),
     events: (afterSeq) => events.after(afterSeq),
     callStats: callStats,
@@ -137,6 +139,7 @@ async function openStats(
       ...access.families(policy),
       ...indexFamilies(base.gatherer, manager),
       ...routeFamilies(base.router),
+      ...rolloutFamilies(status.rollouts()),
       defects.family(),
     ],
     authenticator: access.authenticator,

@@ -171,4 +171,30 @@ function pair() {
   return div;
 }
 
+/** The view of the versions of one service, `#versions/Search`. Its code is loaded when it is first opened. */
+/** @type {import('./versions.js').VersionsView | undefined} */ let versions;
+
+async function follow() {
+  const [, service = '', first = '', second = ''] = VERSIONS_HASH.exec(location.hash) ?? [];
+  document.body.classList.toggle('shows-versions', service !== '');
+  byId('versions').hidden = service === '';
+  versions?.close();
+  if (service === '') return;
+  const { VersionsView } = await import('./versions.js');
+  versions ??= new VersionsView();
+  versions.open(...[service, first, second].map(decoded));
+}
+
+/** @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+const VERSIONS_HASH = /^#versions\/([^/]+)(?:\/([^/]+)\/([^/]+))?$/;
+addEventListener('hashchange', () => void follow());
+void follow();
 void refresh();

@@ -79,6 +79,8 @@ class PoolRow {
   #version = make('span', 'version');
   #chips = make('span', 'chips');
   #share = make('span', 'share');
+  #shareText = make('span');
+  #versions = make('a', '', 'versions');
   #note = make('p', 'pool-note');
   #alive = make('span', 'alive');
   #squares = new Squares((manager, index) => this.#open(true, manager, index));
@@ -108,6 +110,7 @@ class PoolRow {
     this.#name.append(this.#service, ' ', this.#version);
     this.#name.addEventListener('click', () => this.#open(this.#drawer.hidden !== false));
     this.#bar.append(this.#fill);
+    this.#share.append(this.#shareText, ' · ', this.#versions);
 
     const first = cell('', 'th');
     first.scope = 'row';
@@ -149,7 +152,9 @@ class PoolRow {
       chips.map((_, i) => this.#chips.children[i] ?? make('span', 'chip')),
     );
     for (const [i, text] of chips.entries()) say(/** @type {Element} */ (this.#chips.children[i]), text);
-    say(this.#share, `${percent(pool.weight)} of calls · ${placesOf(pool.managers)}`);
+    say(this.#shareText, `${percent(pool.weight)} of calls · ${placesOf(pool.managers)}`);
+    mark(this.#versions, 'href', `#versions/${encodeURIComponent(pool.service)}`);
+    mark(this.#versions, 'aria-label', `versions of ${pool.service} side by side`);
     const note = [pool.note, ...refusals(pool.suspects)].filter((text) => text !== '').join(' · ');
     say(this.#note, note);
     this.#note.hidden = note === '';

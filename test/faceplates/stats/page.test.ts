@@ -334,6 +334,8 @@ describe('the status page', () => {
       await open();
       await page.locator('tbody.pool .name').focus();
       await page.keyboard.press('Tab');
+      expect(await page.locator(':focus').getAttribute('href')).toBe('#versions/Calculator');
+      await page.keyboard.press('Tab');
       await page.keyboard.press('End');
       const focused = page.locator(':focus');
       expect(await focused.getAttribute('data-state')).toBe('failed');
