@@ -1,8 +1,7 @@
 // Sends several copies of the calls of methods for which a route or the IDL asks for a hedge or a majority
 // (route-robustness.ts). A router without such methods has no cost but the test of one field.
 
-import { callerGone, type DeadlineWheel } from '../../core/link/mod.ts';
-import type { Clock } from '../../core/mod.ts';
+import { callerGone } from '../../core/link/mod.ts';
 import type { Interface, Majority, Method } from '../../core/thrift/mod.ts';
 import type { CopyTools, RouterCall } from './call-copy.ts';
 import { HedgedCall } from './hedged-call.ts';
@@ -14,8 +13,6 @@ import type { Routes } from './route.ts';
 import { randomBytes } from 'node:crypto';
 
 export interface RobustCallsOptions extends CopyTools {
-  readonly clock: Clock;
-  readonly deadlines: DeadlineWheel;
   /** The share of a service's calls that a version gets now, 0 to 1. */
   readonly weightOf: (service: string, version: string) => number;
   /** Called when copies of a method give different answers, once in a while. */

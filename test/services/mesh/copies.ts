@@ -44,6 +44,7 @@ export interface ScriptedShop {
   readonly call: (method: string, change?: Partial<Call>) => { readonly end: string };
   /** End the oldest copy of a manager. */
   readonly answer: (manager: string, value: unknown, field?: string) => void;
+  readonly answerBytes: (manager: string, body: Uint8Array) => void;
   readonly refuse: (manager: string, code: KatamariError['code'], notRun?: boolean) => void;
   readonly crash: (manager: string) => void;
   readonly throwUndeclared: (manager: string) => void;
@@ -101,10 +102,13 @@ export function startShop(
     if (at === -1) throw new Error(`${manager} has no call, these have: ${got.map(({ offer }) => offer).join(', ')}`);
     return got.splice(at, 1)[0] as GotCopy;
   };
-  const answer = (manager: string, value: unknown, field?: string): void => {
-    const { call: asked, sink } = take(manager);
+  const answerBytes = (manager: string, body: Uint8Array): void => {
     const context = { ...NO_REPLY_CONTEXT, resource: `of ${manager}` };
-    sink.reply({ isException: false, body: resultOf(asked.method, value, field), context });
+    take(manager).sink.reply({ isException: false, body, context });
+  };
+  const answer = (manager: string, value: unknown, field?: string): void => {
+    const method = got.find((copy) => copy.offer === manager)?.call.method ?? '';
+    answerBytes(manager, resultOf(method, value, field));
   };
   const refuse = (manager: string, code: KatamariError['code'], notRun = false): void => {
     take(manager).sink.fail(new KatamariError(code, `scripted ${code}`, notRun ? { notRun } : {}));
@@ -116,5 +120,18 @@ export function startShop(
     take(manager).sink.reply({ isException: true, body, context: NO_REPLY_CONTEXT });
   };
   const holders = (): string[] => got.map(({ offer }) => offer);
-  return { clock, router, got, offers, call, answer, refuse, crash, throwUndeclared, holders, disagreements };
+  return {
+    clock,
+    router,
+    got,
+    offers,
+    call,
+    answer,
+    answerBytes,
+    refuse,
+    crash,
+    throwUndeclared,
+    holders,
+    disagreements,
+  };
 }

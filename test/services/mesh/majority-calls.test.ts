@@ -111,6 +111,26 @@ describe('A call to a majority', () => {
     expect(shop.holders()).toEqual(['a']);
   });
 
+  test('holds a limited number of bytes, and compares large answers by their bytes', () => {
+    const shop = startShop(managers(4), VOTES);
+    const large = (first: number): Buffer => Buffer.alloc(40 * 1024 * 1024).fill(first, 0, 1);
+    const asked = shop.call('search');
+    shop.answerBytes('a', large(1));
+    shop.answerBytes('b', large(1));
+    expect(asked.end).toContain('of a');
+    const refused = shop.call('search');
+    shop.answerBytes('a', large(1));
+    shop.answerBytes('b', large(2));
+    expect(refused.end).toMatch(
+      /^overloaded: Cannot compare the answers to search: .* 83886080 bytes, limit is 67108864/,
+    );
+    // What they held is free again.
+    const later = shop.call('search');
+    shop.answerBytes('a', large(1));
+    shop.answerBytes('b', large(1));
+    expect(later.end).toContain('of a');
+  });
+
   test('needs as many copies as it says, or takes fewer if it says so', () => {
     const few = startShop(managers(2), VOTES);
     expect(few.call('search').end).toBe(
