@@ -40,6 +40,7 @@ const PAGE_FILES = [
   'version-picture.js',
   'version-history.js',
   'version-mirror.js',
+  'version-rollout.js',
   'operator.js',
   'format.js',
   'icon.svg',

@@ -17,6 +17,8 @@ export interface VersionsView {
   readonly mirror: ShownMirror;
   /** The struct RolloutStatus of the last rollout, or the one under way; undefined if there was none. */
   readonly rollout: unknown;
+  /** Why rollouts cannot be read; else ''. */
+  readonly whyNoRollout: string;
   /** The newest first. */
   readonly history: readonly ShownChange[];
   /** Why the history cannot be read; else ''. */

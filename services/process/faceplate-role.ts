@@ -112,6 +112,7 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
     observe: (service) => base.observer.observe(service),
     meshStatus,
     admin,
+    rootToken: () => rootTokens()[0],
   });
   return { adminToken: rootTokens()[0], addresses, meshStatus, indices: new IndexGatherer(base, actions), versions };
 }

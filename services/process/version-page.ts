@@ -19,7 +19,7 @@ import type {
 import { ConsulError } from '../consul/mod.ts';
 import { chooseVersions, compareChosen } from '../master/mod.ts';
 import type { ObservedVersions, Offer, Route, RouteChange, RouteMirror, Routes } from '../mesh/mod.ts';
-import { adminCallOf, type AdminCallWanted } from './version-requests.ts';
+import { adminCallOf, rolloutsOf, type AdminCallWanted } from './version-requests.ts';
 
 export interface VersionPageOptions {
   readonly clock: Clock;
@@ -29,6 +29,8 @@ export interface VersionPageOptions {
   readonly meshStatus: () => Promise<MeshStatus>;
   /** The admin services of this process. */
   readonly admin: readonly Offer[];
+  /** With this token, the page reads rollouts from them for each reader. */
+  readonly rootToken: () => string;
 }
 
 /** A view with the histograms of all methods. */
@@ -115,7 +117,11 @@ export class VersionPage implements VersionSource {
     const own = pools.filter((pool) => pool.service === service);
     const route = routes().get(service);
     if (own.length === 0 && route === undefined) return undefined;
-    const [observed, history] = await Promise.all([observe(service), this.#history(service)]);
+    const [observed, history, rollout] = await Promise.all([
+      observe(service),
+      this.#history(service),
+      this.#rollout(service),
+    ]);
     const versions = sharesOf(route, own);
     const view: VersionsView = {
       service,
@@ -124,7 +130,7 @@ export class VersionPage implements VersionSource {
       index: route?.index ?? 0,
       ...(await compare(service, part, route, versions, observed)),
       mirror: mirrorOf(service, observed),
-      rollout: undefined,
+      ...rollout,
       ...history,
     };
     const nowMs = clock.nowMs();
@@ -133,6 +139,13 @@ export class VersionPage implements VersionSource {
     this.#views.set(key, { view, untilMs: nowMs + freshMs });
     for (const oldest of this.#views.keys()) if (this.#views.size > VIEWS_MAX) this.#views.delete(oldest);
     return view;
+  }
+
+  async #rollout(service: string): Promise<Pick<VersionsView, 'rollout' | 'whyNoRollout'>> {
+    const answer = await this.#callAdmin(rolloutsOf(service), this.#options.rootToken(), '');
+    return 'error' in answer
+      ? { rollout: undefined, whyNoRollout: answer.error }
+      : { rollout: answer.result, whyNoRollout: '' };
   }
 
   async #history(service: string): Promise<Pick<VersionsView, 'history' | 'whyNoHistory'>> {
@@ -173,11 +186,14 @@ function byVersion(a: string, b: string): number {
 
 function shownRoute(route: Route): ShownRoute {
   const { by = '', atMs = 0, rules = [], sticky, experiment, fallback, callersChoose, mirror } = route;
+  const { hedge = {}, majority = {} } = route;
   const parts = [
     ...(sticky === undefined ? [] : [`sticky by ${sticky}`]),
     ...(experiment === undefined ? [] : [`experiment ${experiment}`]),
     ...(mirror === undefined ? [] : [mirrorText(mirror)]),
     ...(fallback === undefined ? [] : [`fallback ${fallback}`]),
+    ...Object.entries(hedge).map(([method, after]) => `hedge ${method} ${after}`),
+    ...Object.entries(majority).map(([method, votes]) => `majority ${method} ${votes}`),
     ...(callersChoose === false ? ['callers may not choose a version'] : []),
   ];
   return { by, atMs, rules: rules.map(({ name, to }) => ({ name, to })), parts };

@@ -53,6 +53,12 @@ export function adminCallOf(serviceName: string, body: unknown): AdminCallWanted
   }
 }
 
+/** Reads the last rollout of a service, or the one under way. */
+export function rolloutsOf(serviceName: string): AdminCallWanted {
+  const read = (found: unknown): unknown => (found as readonly unknown[])[0];
+  return { service: 'KatamariVersions', method: 'getRollouts', params: { serviceName }, expectedIndex: 0, read };
+}
+
 function nothing(): unknown {
   return null;
 }

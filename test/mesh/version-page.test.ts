@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { chromium, type Page } from 'playwright-core';
+import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
 import { toolPath } from '../kit/tools/tools.ts';
@@ -222,89 +222,132 @@ describe('an access policy', () => {
 });
 
 describe('the page of a service in a browser', () => {
+  let browser: Browser;
+  beforeAll(async () => {
+    browser = await chromium.launch({
+      executablePath: toolPath('chromium'),
+      args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
+    });
+  });
+  afterAll(() => browser.close());
+
   const left = async (page: Page): Promise<string> =>
     (await page.locator('.share-handle').getAttribute('aria-valuetext')) ?? '';
 
   test(
     'moves shares by dragging and by keys, applies them when confirmed, and goes back',
     async () => {
-      const browser = await chromium.launch({
-        executablePath: toolPath('chromium'),
-        args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
+      const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, locale: 'en-GB' });
+      const complaints: string[] = [];
+      page.on('pageerror', (error) => complaints.push(String(error)));
+      page.on('console', (message) => {
+        if (message.type() === 'error') complaints.push(message.text());
       });
-      try {
-        const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, locale: 'en-GB' });
-        const complaints: string[] = [];
-        page.on('pageerror', (error) => complaints.push(String(error)));
-        page.on('console', (message) => {
-          if (message.type() === 'error') complaints.push(message.text());
-        });
-        await page.goto(mesh.mesh.addresses.stats);
-        await page.getByRole('link', { name: 'versions of Mirrored side by side' }).first().click();
-        await page.getByRole('heading', { name: 'Mirrored versions side by side' }).waitFor();
-        await page.getByRole('img', { name: /^Durations: 1\.0\.0 with \d+ calls, p50 / }).waitFor();
-        expect(await page.locator('#pools').isVisible()).toBe(false);
-        // Without a token, nothing can be moved.
-        expect(await page.locator('.share-handle').isVisible()).toBe(false);
-        expect(complaints).toEqual([]);
+      await page.goto(mesh.mesh.addresses.stats);
+      await page.getByRole('link', { name: 'versions of Mirrored side by side' }).first().click();
+      await page.getByRole('heading', { name: 'Mirrored versions side by side' }).waitFor();
+      await page.getByRole('img', { name: /^Durations: 1\.0\.0 with \d+ calls, p50 / }).waitFor();
+      expect(await page.locator('#pools').isVisible()).toBe(false);
+      // Without a token, nothing can be moved.
+      expect(await page.locator('.share-handle').isVisible()).toBe(false);
+      expect(complaints).toEqual([]);
 
-        await page.getByLabel('Admin token').fill('wrong');
-        await page.keyboard.press('Enter');
-        await page.getByText('The bearer token is not one that this mesh knows').waitFor();
-        complaints.length = 0;
-        await page.getByLabel('Admin token').fill(mesh.mesh.adminToken);
-        await page.keyboard.press('Enter');
-        const handle = page.getByRole('slider', { name: 'Share of 1.0.0 against 2.0.0' });
-        await handle.waitFor();
-        expect(await left(page)).toBe('1.0.0 90 %, 2.0.0 10 %');
+      await page.getByLabel('Admin token').fill('wrong');
+      await page.keyboard.press('Enter');
+      await page.getByText('The bearer token is not one that this mesh knows').waitFor();
+      complaints.length = 0;
+      await page.getByLabel('Admin token').fill(mesh.mesh.adminToken);
+      await page.keyboard.press('Enter');
+      const handle = page.getByRole('slider', { name: 'Share of 1.0.0 against 2.0.0' });
+      await handle.waitFor();
+      expect(await left(page)).toBe('1.0.0 90 %, 2.0.0 10 %');
 
-        const bar = await page.locator('.shares-bar').boundingBox();
-        const box = await handle.boundingBox();
-        if (bar === null || box === null) throw new Error('no bar');
-        const y = bar.y + bar.height / 2;
-        await page.mouse.move(box.x + box.width / 2, y);
-        await page.mouse.down();
-        await page.mouse.move(bar.x + bar.width * 0.7, y, { steps: 5 });
-        await page.mouse.up();
-        expect(await left(page)).toBe('1.0.0 70 %, 2.0.0 30 %');
-        await page.keyboard.press('ArrowLeft');
-        await page.keyboard.press('Shift+ArrowRight');
-        expect(await left(page)).toBe('1.0.0 79 %, 2.0.0 21 %');
-        expect(await shares()).toEqual({ '1.0.0': 90, '2.0.0': 10 });
+      const bar = await page.locator('.shares-bar').boundingBox();
+      const box = await handle.boundingBox();
+      if (bar === null || box === null) throw new Error('no bar');
+      const y = bar.y + bar.height / 2;
+      await page.mouse.move(box.x + box.width / 2, y);
+      await page.mouse.down();
+      await page.mouse.move(bar.x + bar.width * 0.7, y, { steps: 5 });
+      await page.mouse.up();
+      expect(await left(page)).toBe('1.0.0 70 %, 2.0.0 30 %');
+      await page.keyboard.press('ArrowLeft');
+      await page.keyboard.press('Shift+ArrowRight');
+      expect(await left(page)).toBe('1.0.0 79 %, 2.0.0 21 %');
+      expect(await shares()).toEqual({ '1.0.0': 90, '2.0.0': 10 });
 
-        await page.getByRole('button', { name: 'Apply 79 / 21' }).click();
-        await page.getByText('Applied.').waitFor();
-        expect(await shares()).toEqual({ '1.0.0': 79, '2.0.0': 21 });
+      await page.getByRole('button', { name: 'Apply 79 / 21' }).click();
+      await page.getByText('Applied.').waitFor();
+      expect(await shares()).toEqual({ '1.0.0': 79, '2.0.0': 21 });
 
-        // Another operator is faster.
-        await page.keyboard.press('Tab');
-        await handle.focus();
-        await page.keyboard.press('Home');
-        expect(await left(page)).toBe('1.0.0 0 %, 2.0.0 100 %');
-        const index = (await view()).index;
-        expect((await ask({ do: 'setWeights', weights: { '1.0.0': 1, '2.0.0': 1 }, index }))[0]).toBe(200);
-        await page.getByText(`Somebody else has made change ${index + 1} meanwhile`).waitFor();
-        expect(await page.getByRole('button', { name: 'Apply 0 / 100' }).isDisabled()).toBe(true);
-        await page.getByRole('button', { name: 'Discard' }).click();
-        expect(await left(page)).toBe('1.0.0 50 %, 2.0.0 50 %');
+      // Another operator is faster.
+      await page.keyboard.press('Tab');
+      await handle.focus();
+      await page.keyboard.press('Home');
+      expect(await left(page)).toBe('1.0.0 0 %, 2.0.0 100 %');
+      const index = (await view()).index;
+      expect((await ask({ do: 'setWeights', weights: { '1.0.0': 1, '2.0.0': 1 }, index }))[0]).toBe(200);
+      await page.getByText(`Somebody else has made change ${index + 1} meanwhile`).waitFor();
+      expect(await page.getByRole('button', { name: 'Apply 0 / 100' }).isDisabled()).toBe(true);
+      await page.getByRole('button', { name: 'Discard' }).click();
+      expect(await left(page)).toBe('1.0.0 50 %, 2.0.0 50 %');
 
-        const row = page.locator('#history li').filter({ hasText: '1.0.0 79 %, 2.0.0 21 %' });
-        await row.getByRole('button', { name: 'Go back to this' }).click();
-        await row.getByRole('button', { name: /^Apply 1\.0\.0 79 %, 2\.0\.0 21 %/ }).click();
-        await until('the share of before', async () => (await left(page)) === '1.0.0 79 %, 2.0.0 21 %');
-        expect(await shares()).toEqual({ '1.0.0': 79, '2.0.0': 21 });
+      const row = page.locator('#history li').filter({ hasText: '1.0.0 79 %, 2.0.0 21 %' });
+      await row.getByRole('button', { name: 'Go back to this' }).click();
+      await row.getByRole('button', { name: /^Apply 1\.0\.0 79 %, 2\.0\.0 21 %/ }).click();
+      await until('the share of before', async () => (await left(page)) === '1.0.0 79 %, 2.0.0 21 %');
+      expect(await shares()).toEqual({ '1.0.0': 79, '2.0.0': 21 });
 
-        await page.getByRole('button', { name: 'Show the latest calls that differ' }).click();
-        await page.getByText(HIDDEN).first().waitFor();
-        await page.getByRole('button', { name: 'Forget the token' }).click();
-        expect(await page.getByText(HIDDEN).count()).toBe(0);
-        expect(await handle.isVisible()).toBe(false);
-        await page.getByRole('link', { name: 'All services' }).click();
-        await page.locator('#pools').waitFor();
-        expect(complaints).toEqual([]);
-      } finally {
-        await browser.close();
+      await page.getByRole('button', { name: 'Show the latest calls that differ' }).click();
+      await page.getByText(HIDDEN).first().waitFor();
+      await page.getByRole('button', { name: 'Forget the token' }).click();
+      expect(await page.getByText(HIDDEN).count()).toBe(0);
+      expect(await handle.isVisible()).toBe(false);
+      await page.getByRole('link', { name: 'All services' }).click();
+      await page.locator('#pools').waitFor();
+      expect(complaints).toEqual([]);
+      await page.close();
+    },
+    PATIENCE_MS,
+  );
+
+  test(
+    'shows the steps and guards of a rollout, which an operator pauses, resumes and aborts',
+    async () => {
+      const { adminToken: token, addresses } = mesh.mesh;
+      const times = { holdMs: 3_600_000, keepMs: 0, startMs: 60_000 };
+      const plan = { serviceName: 'Mirrored', toVersion: '2.0.0', steps: [5, 50, 100], ...times };
+      const guards = ['errors +0.5pt', 'p99 x1.3'];
+      const started = await mesh.call('KatamariVersions.startRollout', { token, plan: { ...plan, guards } });
+      expect(started.error).toBeUndefined();
+      expect(await ask({ do: 'rollout', action: 'PAUSE' }, await tokenWith('deploy'))).toMatchObject([403, {}]);
+
+      const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, locale: 'en-GB' });
+      await page.goto(`${addresses.stats}/#versions/Mirrored`);
+      const steps = page.locator('.rollout-steps li');
+      await until('the first step', async () => (await steps.first().innerText()).includes('holding'));
+      expect(await steps.allInnerTexts()).toEqual(['5 %\nholding', '50 %\nto come', '100 %\nto come']);
+      expect(await page.locator('.rollout-steps [aria-current="step"]').count()).toBe(1);
+      const shown = await page.locator('#rollout').innerText();
+      for (const text of ['running', '1.0.0 to 2.0.0: 5 %, step 1 of 3', 'errors +0.5pt', 'by admin'])
+        expect(shown).toContain(text);
+      // Only an operator gets the buttons.
+      expect(await page.getByRole('button', { name: 'Abort' }).isVisible()).toBe(false);
+      await page.getByLabel('Admin token').fill(token);
+      await page.keyboard.press('Enter');
+      const state = async (): Promise<string> => await page.locator('#rollout .state').innerText();
+      for (const [button, question, after] of [
+        ['Pause', 'Stay at 5 %', 'paused'],
+        ['Resume', 'Go on from 5 %', 'running'],
+        ['Abort', 'Give the calls back to 1.0.0', 'aborted'],
+      ] as const) {
+        await page.getByRole('button', { name: button, exact: true }).click();
+        await page.getByRole('button', { name: question }).click();
+        await until(after, async () => (await state()) === after);
       }
+      expect(await page.getByRole('button', { name: 'Abort' }).isVisible()).toBe(false);
+      await until('the shares of an end', async () => (await shares())['1.0.0'] === 100);
+      await page.close();
     },
     PATIENCE_MS,
   );

@@ -22,6 +22,8 @@ export class MirrorFindings {
     this.#operator = operator;
     this.#ask.type = 'button';
     this.#said.setAttribute('role', 'status');
+    this.#calls.tabIndex = 0;
+    this.#calls.setAttribute('aria-label', 'Latest calls that differ');
     this.#line.append(this.#ask, this.#said);
     place.append(this.#counts.element, this.#paths.element, this.#line, this.#calls);
     this.#ask.addEventListener('click', () => void this.#show());

@@ -67,7 +67,8 @@ export class VersionPicture {
     this.#svg.replaceChildren(
       ...ticks(xOfMs, width),
       ...curves.flatMap((curve, at) => shape(curve, range, at, x, y)),
-      ...this.#sides.flatMap((figures, at) => marks(figures, at, xOfMs, width)),
+      // Texts are above the lines.
+      ...this.#sides.flatMap((figures, at) => marks(figures, at, xOfMs, width)).sort(byLayer),
     );
   }
 }
@@ -200,7 +201,7 @@ function textOf({ version, calls, p50Ms, p90Ms, p99Ms }) {
 
 /** @param {string} tag @param {Record<string, string>} attributes */
 function svg(tag, attributes) {
-  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  const element = /** @type {SVGElement} */ (document.createElementNS('http://www.w3.org/2000/svg', tag));
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   return element;
 }

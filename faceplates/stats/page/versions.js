@@ -6,6 +6,7 @@ import { Operator, reasonOf } from './operator.js';
 import { VersionFigures } from './version-figures.js';
 import { RouteHistory } from './version-history.js';
 import { MirrorFindings } from './version-mirror.js';
+import { RolloutProgress } from './version-rollout.js';
 import { SharesBar } from './version-shares.js';
 
 const INTERVAL_MS = 2_000;
@@ -17,6 +18,7 @@ export class VersionsView {
   #figures = new VersionFigures(byId('compared'));
   #mirror = new MirrorFindings(byId('mirror'), this.#operator);
   #history = new RouteHistory(byId('history'), this.#operator, () => this.#refresh());
+  #rollout = new RolloutProgress(byId('rollout'), this.#operator, () => this.#refresh());
   #picks = new Picks(byId('compared-picks'));
   #service = '';
   #pair = ['', ''];
@@ -51,6 +53,7 @@ export class VersionsView {
       this.#view = undefined;
       this.#shares.reset();
       this.#mirror.reset();
+      this.#rollout.reset();
       this.#history.reset();
     }
     this.#service = service;
@@ -110,7 +113,11 @@ export class VersionsView {
       weighted ? 'by the weights of the route' : 'by number of copies, as the route has no weights',
     );
     say(byId('shares-route'), routeText(view));
-    const { comparison, whyNotCompared } = view;
+    const { rollout, whyNoRollout, comparison, whyNotCompared } = view;
+    byId('rollout-section').hidden = rollout === undefined && whyNoRollout === '';
+    byId('rollout').hidden = rollout === undefined;
+    say(byId('rollout-of'), rollout === undefined ? whyNoRollout : rolloutText(rollout));
+    if (rollout !== undefined) this.#rollout.update(rollout);
     byId('not-compared').hidden = comparison !== undefined;
     byId('compared').hidden = comparison === undefined;
     say(byId('not-compared'), comparison === undefined ? `${whyNotCompared}.` : '');
@@ -189,6 +196,12 @@ function routeText({ route, index }) {
     index === 0 ? 'Route of the configuration' : `Route of change ${index} by ${by}, ${age(Date.now() - atMs)} ago`;
   const ruled = rules.map((/** @type {any} */ { name, to }) => `${name} to ${to}`).join(', ');
   return [made, ...(ruled === '' ? [] : [`rules before the shares: ${ruled}`]), ...parts].join(' · ');
+}
+
+/** @param {any} rollout */
+function rolloutText({ state }) {
+  const isActive = state === 'RUNNING' || state === 'PAUSED';
+  return isActive ? 'under way; it pauses when somebody changes the shares' : 'the last one';
 }
 
 /** @param {any} comparison */
