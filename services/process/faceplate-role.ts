@@ -192,9 +192,9 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
 function withAnonymous(mesh: MeshAccess, anonymous: CallerIdentity): MeshAccess {
   const { directory } = mesh;
   const send: Send = (call, sink) => {
-    // The module may be another copy of this code, or older, and leave the field out.
-    const { identity } = call as Partial<Call>;
-    mesh.send(identity === undefined ? withCall(call, { identity: anonymous }) : call, sink);
+    // The module may be another copy of this code, or older, and leave these fields out.
+    const { identity = anonymous, group = '' } = call as Partial<Call>;
+    mesh.send(identity === call.identity && group === call.group ? call : withCall(call, { identity, group }), sink);
   };
   return {
     ...mesh,
