@@ -21,6 +21,7 @@ import {
   type EventLog,
   type ManagerRecord,
   type PoolSetEntry,
+  type Rollout,
   type ShardsOrder,
 } from '../mesh/mod.ts';
 import { assign, type ManagerView } from './assign.ts';
@@ -137,6 +138,11 @@ export class Leader {
   /** Returns the pools of the mesh; every master returns the same. */
   pools(): PoolSetEntry[] {
     return poolSetOf(this.#view.managers);
+  }
+
+  /** The last rollout of each service; every master knows them. */
+  rollouts(): Iterable<Rollout> {
+    return this.#view.rollouts.values();
   }
 
   /** Statistics of the watches. */

@@ -199,7 +199,7 @@ class RolloutAdmin {
       share,
       reason,
       sinceMs,
-      waitsFor: leader === '' ? NO_LEADER : stored === undefined ? '' : this.#waitsFor(stored, verdict),
+      waitsFor: stored === undefined ? '' : this.#waitsFor(stored, verdict, leader),
       guards: rollout.guards.map((guard, at) => {
         const seen = verdict?.guards[at];
         return {
@@ -231,8 +231,9 @@ class RolloutAdmin {
     return { desired: scalableCopies(stored, version), ...living };
   }
 
-  #waitsFor(stored: StoredRollout, verdict: RolloutVerdict | undefined): string {
+  #waitsFor(stored: StoredRollout, verdict: RolloutVerdict | undefined, leader: string): string {
     const { rollout, route } = stored;
+    if (leader === '' && !rollout.isSettled) return NO_LEADER;
     const [from, to] = [this.#copiesOf(stored, rollout.from), this.#copiesOf(stored, rollout.to)];
     // Only the leader knows for how long copies have been up.
     const facts = { nowMs: Date.now(), route, from, to, upForMs: 0, goneForMs: 0, verdict };

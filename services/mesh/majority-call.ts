@@ -2,9 +2,9 @@
 // as soon as it is certain; the other copies are cancelled. Answers are compared by the types of the interface
 // (core/idl/compare-replies.ts). A declared exception is an answer too. An error and an undeclared exception are none.
 //
-// A copy that fails is replaced by one at another chassis. So are those that keep the others waiting when answers
-// differ, because they may hang. At most as many answers count as the rule names copies. The bytes of answers that wait
-// are limited for all calls of the process together.
+// A copy that fails is replaced by one at another chassis, unless it may have cost its chassis the life. So are those
+// that keep the others waiting when answers differ, because they may hang. At most as many answers count as the rule
+// names copies. The bytes of answers that wait are limited for all calls of the process together.
 
 import { callerGone } from '../../core/link/mod.ts';
 import { compareReplies, majorityText, type ReplyComparison } from '../../core/idl/mod.ts';
@@ -57,6 +57,8 @@ export class MajorityCall implements CopyOwner {
   #isSettled = false;
   /** Whether copies were sent in place of those that keep others waiting. */
   #hasReplaced = false;
+  /** Whether the call may have cost a chassis its life. It would cost the next one too. */
+  #isSuspect = false;
 
   constructor(options: MajorityOptions) {
     const { majority, offers, versions, routed } = options;
@@ -97,6 +99,7 @@ export class MajorityCall implements CopyOwner {
   failed(copy: SentCopy, error: KatamariError): void {
     if (this.#isSettled) return;
     this.#lastError = error;
+    if (error.facts.isSuspect === true || error.code === 'refused_as_poison') this.#isSuspect = true;
     // No chassis has it.
     if (error.facts.notRun === true) this.#holders.delete(copy.sent);
     this.#lost(error.code);
@@ -142,8 +145,8 @@ export class MajorityCall implements CopyOwner {
   /** Ends the call if no majority is possible any more. @param replaced copies that have just failed */
   #decide(replaced: number): void {
     const pending = this.#copies.filter(({ isPending }) => isPending).length;
-    const isInTime = this.#options.tools.clock.nowMs() < this.#call.deadlineMs;
-    const spares = isInTime ? Math.min(this.#up, this.#wanted * 2) - this.#copies.length : 0;
+    const mayReplace = !this.#isSuspect && this.#options.tools.clock.nowMs() < this.#call.deadlineMs;
+    const spares = mayReplace ? Math.min(this.#up, this.#wanted * 2) - this.#copies.length : 0;
     const counted = this.#votes.reduce((sum, { count }) => sum + count, 0);
     const most = Math.max(0, ...this.#votes.map(({ count }) => count));
     if (most + Math.min(this.#wanted - counted, pending + spares) < this.#alike) {

@@ -1,7 +1,7 @@
 // Sends several copies of the calls of methods for which a route or the IDL asks for a hedge or a majority
 // (route-robustness.ts). A router without such methods has no cost but the test of one field.
 
-import type { DeadlineWheel } from '../../core/link/mod.ts';
+import { callerGone, type DeadlineWheel } from '../../core/link/mod.ts';
 import type { Clock } from '../../core/mod.ts';
 import type { Interface, Majority, Method } from '../../core/thrift/mod.ts';
 import type { CopyTools, RouterCall } from './call-copy.ts';
@@ -62,10 +62,17 @@ export class RobustCalls {
    * @returns false if the call is to be sent once
    */
   takes(routed: RouterCall, offers: readonly Offer[], method: Method): boolean {
+    const { oneway, signal } = routed.next;
+    // Nobody waits for an answer that could be chosen.
+    if (oneway) return false;
     const [offer] = offers as readonly [Offer, ...Offer[]];
     const { service, version } = offer.details;
     const rule = this.#ruleOf(service, method);
     if (rule === 'none') return false;
+    if (signal?.aborted === true) {
+      routed.end(callerGone());
+      return true;
+    }
     const known = this.#methods.of(service, version, method.name);
     const group = `${this.#name}.${++this.#groups}`;
     if (rule.kind === 'hedge') new HedgedCall(this.#options, routed, offer, known, group).start(rule.percentile);

@@ -58,6 +58,21 @@ export function problemOfRobustness({
   return { field: 'majority', text: `found ${both}, which has a hedge, expected one of them for each method` };
 }
 
+/** What a change makes of a route. A method that it gives a majority loses its hedge, and the other way round. */
+export function mergeRobustness(now: RouteRobustness, given: RouteRobustness): RouteRobustness {
+  const hedge = given.hedge ?? without(now.hedge, given.majority);
+  const majority = given.majority ?? without(now.majority, given.hedge);
+  return { ...(hasRobustness({ hedge }) ? { hedge } : {}), ...(hasRobustness({ majority }) ? { majority } : {}) };
+}
+
+function without(
+  values: RouteRobustness['hedge'],
+  others: RouteRobustness['hedge'],
+): Readonly<Record<string, string>> | undefined {
+  if (values === undefined || others === undefined) return values;
+  return Object.fromEntries(Object.entries(values).filter(([name]) => (valueOf(others, name) ?? OFF) === OFF));
+}
+
 /** The names of methods in a route. */
 export function methodsOfRobustness({ hedge = {}, majority = {} }: RouteRobustness): readonly string[] {
   const named = [hedge, majority].flatMap((values) => Object.keys(values).filter((name) => values[name] !== OFF));

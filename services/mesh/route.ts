@@ -3,7 +3,14 @@
 import { ARGUMENT_PATH } from '../../core/idl/mod.ts';
 import { isDeepStrictEqual } from 'node:util';
 import { MIRROR, problemOfMirror, type RouteMirror } from './route-mirror.ts';
-import { HEDGES, hasRobustness, MAJORITIES, problemOfRobustness, type RouteRobustness } from './route-robustness.ts';
+import {
+  HEDGES,
+  hasRobustness,
+  MAJORITIES,
+  mergeRobustness,
+  problemOfRobustness,
+  type RouteRobustness,
+} from './route-robustness.ts';
 import { z } from 'zod';
 
 export interface Route extends RouteRobustness {
@@ -105,7 +112,6 @@ export const FALLBACK = 'fallback';
 export function mergeRoute(now: Route, given: Route): Route {
   const { weights, rules = now.rules, experiment = now.experiment, fallback = now.fallback } = given;
   const { callersChoose = now.callersChoose, sticky = now.sticky, mirror = now.mirror } = given;
-  const { hedge = now.hedge, majority = now.majority } = given;
   return {
     weights,
     ...(rules === undefined || rules.length === 0 ? {} : { rules }),
@@ -114,8 +120,7 @@ export function mergeRoute(now: Route, given: Route): Route {
     ...(callersChoose === false ? { callersChoose } : {}),
     ...(mirror === undefined || mirror.to === '' ? {} : { mirror }),
     ...(sticky === undefined || sticky === '' ? {} : { sticky }),
-    ...(hasRobustness({ hedge }) ? { hedge } : {}),
-    ...(hasRobustness({ majority }) ? { majority } : {}),
+    ...mergeRobustness(now, given),
   };
 }
 

@@ -7,8 +7,8 @@
 // While no manager of the pool is reachable, the call waits in the router. So does a call for a service that is
 // deployed and has no copy yet.
 
-import { DeadlineWheel, WaitingCallsByKey } from '../../core/link/mod.ts';
-import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, NO_COPY_UP, RetryBudget } from '../../core/mod.ts';
+import { DeadlineWheel } from '../../core/link/mod.ts';
+import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, RetryBudget } from '../../core/mod.ts';
 import {
   ANONYMOUS,
   dispatchOf,
@@ -42,6 +42,7 @@ import type { Offer } from './offer.ts';
 import { RobustCalls, type RobustCallsOptions } from './robust-calls.ts';
 import type { RobustCount } from './robust-methods.ts';
 import type { Routes } from './route.ts';
+import { RouterWaits } from './router-waits.ts';
 import { RoutingTable } from './routing-table.ts';
 import { RuleCounts, type RuleCount } from './rule-counts.ts';
 import type { VersionReport } from './version-count.ts';
@@ -77,8 +78,7 @@ export class Router implements Directory {
   /** Gets the calls that have ended; undefined while no service has a route. */
   activeVersions: VersionStats | undefined = undefined;
   readonly clock: Clock;
-  /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
-  readonly #waiting: WaitingCallsByKey;
+  readonly #waits: RouterWaits;
 
   constructor(options: RouterOptions) {
     const { clock, onDenied = () => undefined, onDisagreement = () => undefined } = options;
@@ -91,7 +91,7 @@ export class Router implements Directory {
     this.#table = new RoutingTable(this.#access, random);
     this.#mirrors = new Mirrors({ clock, offersOf: (query) => this.#table.offersOf(query) });
     this.#budget = new RetryBudget(clock);
-    this.#waiting = new WaitingCallsByKey({ clock, deadlines, max: WAITING_MAX });
+    this.#waits = new RouterWaits(clock, deadlines);
     this.#robust = new RobustCalls({
       clock,
       deadlines,
@@ -112,7 +112,7 @@ export class Router implements Directory {
     this.#table.setOffers(offers, deployed);
     this.#robust.setOffers(offers);
     this.#activeRobust = this.#robust.isActive ? this.#robust : undefined;
-    this.#waiting.resume();
+    this.#waits.resume();
   }
 
   setRoutes(routes: Routes): void {
@@ -123,7 +123,7 @@ export class Router implements Directory {
     this.#activeRobust = this.#robust.isActive ? this.#robust : undefined;
     this.#versions.setRoutes(routes);
     this.activeVersions = this.#versions.isActive ? this.#versions : undefined;
-    this.#waiting.resume();
+    this.#waits.resume();
   }
 
   /** Replaces the access policy. Calls that were already sent are not affected. */
@@ -167,12 +167,7 @@ export class Router implements Directory {
       call.fail(failedError(first));
       return true;
     }
-    const max = coming.reduce((sum, { queueMax }) => sum + queueMax, 0);
-    const names = coming.slice(0, NAMES_SHOWN_MAX).map(({ service, version }) => `${service}@${version}`);
-    this.#wait(query.service, call, Math.min(max, WAITING_PER_SERVICE_MAX), {
-      what: `a copy of ${names.join(' or ')}`,
-      end: 'is up',
-    });
+    this.#waits.addForCopy(service, coming, call);
     return true;
   }
 
@@ -266,7 +261,7 @@ export class Router implements Directory {
       routed.end(asKatamariError(thrown));
       return;
     }
-    if (offer === undefined) this.#waitForManager(routed, service);
+    if (offer === undefined) this.#waits.addForManager(service, routed.next.version, this.#waitingFor(routed));
     else {
       if (routed.rule !== '') this.#countRule(routed, offer);
       offer.send(routed.next, routed);
@@ -330,16 +325,6 @@ export class Router implements Directory {
     this.#try(routed);
   }
 
-  /** Lets a call wait until a manager of its service is reachable. */
-  #waitForManager(routed: RoutedCall, service: string): void {
-    const { version } = routed.next;
-    const requested = version === '' ? service : `${service}@${version}`;
-    this.#wait(service, this.#waitingFor(routed), WAITING_PER_SERVICE_MAX, {
-      what: `a manager of ${requested}`,
-      end: 'is reachable',
-    });
-  }
-
   #waitingFor(routed: RoutedCall): CallWithoutPool {
     const { deadlineMs, signal } = routed.next;
     return {
@@ -349,33 +334,6 @@ export class Router implements Directory {
       resume: () => this.#try(routed),
       fail: (error) => routed.end(error),
     };
-  }
-
-  /**
-   * Lets a call wait until the pools change. Fails it with `overloaded` if it must not queue or too many calls wait.
-   * @param awaited what it waits for, as parts of a sentence: `a manager of Work`, `is reachable`
-   */
-  #wait(key: string, call: CallWithoutPool, max: number, { what, end }: { what: string; end: string }): void {
-    const facts = { notRun: true, retryAfterMs: RETRY_AFTER_MS };
-    if (call.doNotQueue) {
-      const why = `The call asked not to wait for ${what}, and none ${end} yet; try again in ${RETRY_AFTER_MS} ms`;
-      call.fail(new KatamariError('overloaded', why, facts));
-      return;
-    }
-    const isWaiting = this.#waiting.add(key, max, call, {
-      resume: () => call.resume(),
-      fail: (error) => call.fail(error),
-      timeoutError: () =>
-        new KatamariError('timeout', `Waited for ${what} until the deadline: none ${end}`, NO_COPY_UP),
-    });
-    if (isWaiting) return;
-    const ofKey = this.#waiting.count(key);
-    const limit =
-      ofKey >= max
-        ? `${ofKey} calls are waiting, limit is ${max}`
-        : `${this.#waiting.count()} calls of all services are waiting, limit is ${WAITING_MAX}`;
-    const why = `Cannot wait for ${what}: ${limit}; try again in ${RETRY_AFTER_MS} ms`;
-    call.fail(new KatamariError('overloaded', why, facts));
   }
 
   /**
@@ -511,9 +469,3 @@ function isGone({ code, facts }: KatamariError): boolean {
 const NO_QUERY = { method: '', version: '', roles: NONE, tags: NONE, details: NO_DETAILS };
 const NO_VERSION = { version: '', rule: '' };
 const ATTEMPTS_MAX = 3;
-/** Calls of all services together that may wait for a reachable manager. */
-const WAITING_MAX = 10_000;
-/** Lower than the total, so that one service without reachable managers leaves room for the calls of others. */
-const WAITING_PER_SERVICE_MAX = 5_000;
-const RETRY_AFTER_MS = 500;
-const NAMES_SHOWN_MAX = 5;

@@ -32,5 +32,6 @@ export function startMasterRole(base: ProcessBase, stats: Address): void {
     },
   });
   status.reportLeader(() => election.leader);
+  status.reportRollouts(() => leader.rollouts());
   consulMetrics.addSession(() => election.stats().session);
 }

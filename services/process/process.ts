@@ -13,6 +13,7 @@ import { auditedAccess } from './audit-refusals.ts';
 import { portCredentials } from './port-credentials.ts';
 import { auditFamilies } from './audit-metrics.ts';
 import { indexFamilies } from './index-metrics.ts';
+import { rolloutFamilies } from './rollout-metrics.ts';
 import { routeFamilies } from './route-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
 import { announceProcess } from './announce-process.ts';
@@ -138,6 +139,7 @@ async function openStats(
       ...access.families(policy),
       ...indexFamilies(base.gatherer, manager),
       ...routeFamilies(base.router),
+      ...rolloutFamilies(status.rollouts()),
       defects.family(),
     ],
     authenticator: access.authenticator,

@@ -3,7 +3,7 @@
 import { runtimeName, runtimeVersion } from '../../core/mod.ts';
 import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 import { VERSION } from '../config/mod.ts';
-import type { SharedState } from '../mesh/mod.ts';
+import type { Rollout, SharedState } from '../mesh/mod.ts';
 import type { ProcessContext } from './process-context.ts';
 
 /** The leader as the master of this process sees it. */
@@ -17,6 +17,7 @@ export class StatusReporter {
   readonly #shared: SharedState;
   #readPools: () => PoolStatus[] = () => [];
   #readLeader: () => KnownLeader | undefined = () => undefined;
+  #readRollouts: () => Iterable<Rollout> = () => [];
   #whyNotReady: () => string = () => 'the process is starting';
 
   constructor(context: ProcessContext, shared: SharedState) {
@@ -32,6 +33,15 @@ export class StatusReporter {
   /** Adds the leader that the master of this process knows to the status. */
   reportLeader(read: () => KnownLeader | undefined): void {
     this.#readLeader = read;
+  }
+
+  /** Adds the rollouts that the master of this process knows, for the metrics. */
+  reportRollouts(read: () => Iterable<Rollout>): void {
+    this.#readRollouts = read;
+  }
+
+  rollouts(): Iterable<Rollout> {
+    return this.#readRollouts();
   }
 
   /** @param read returns why the process is not ready; '' if it is ready */

@@ -61,9 +61,12 @@ interface Measured {
 async function measure(mesh: TestMesh, calls: number): Promise<Measured> {
   const times: number[] = [];
   let slow = 0;
+  let underWay = 0;
   const call = async (): Promise<void> => {
+    underWay++;
     const sentMs = performance.now();
     const { result, error } = await mesh.call('Robust.who');
+    underWay--;
     expect(error).toBeUndefined();
     times.push(performance.now() - sentMs);
     if (result === SLOW) slow++;
@@ -73,6 +76,8 @@ async function measure(mesh: TestMesh, calls: number): Promise<Measured> {
   for (let n = 0; n < calls; n += 10) {
     const waitMs = startedMs + n * EVERY_MS - performance.now();
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    // A busy machine must not make calls wait for each other.
+    await until('the calls before', () => underWay <= 3);
     running.push(...Array.from({ length: 10 }, call));
   }
   await Promise.all(running);
@@ -81,28 +86,35 @@ async function measure(mesh: TestMesh, calls: number): Promise<Measured> {
 
 const SLOW = '1';
 const EVERY_MS = 7;
+/** For a busy machine. */
+const BUSY_MS = 180_000;
 
-test('Hedges avoid the one slow copy of ten, for at most 6 % more calls', async () => {
-  const mesh = await start(10, { ROBUST_SLOW: SLOW }, { weights: {} });
-  const { addresses, adminToken } = mesh.mesh;
-  const calls = 1_200;
-  const without = await measure(mesh, calls);
-  const words = ['route', 'Robust', '--hedge', 'who=p95', '--mesh', addresses.jsonRpc, '--token', adminToken];
-  const { stdout } = await runInside(words, { cwd: '/' });
-  expect(stdout).toContain('Calls of who that take longer than p95 of its times get a second copy.');
-  // Until the times of the method are known.
-  await measure(mesh, 100);
-  const before = mesh.ledger().length;
-  const hedged = await measure(mesh, calls);
-  const runs = mesh.ledger().length - before;
-  const at = ({ times }: Measured, share: number): string => (times[Math.floor(times.length * share)] ?? 0).toFixed(1);
-  console.log(
-    `p99 ${at(without, 0.99)} -> ${at(hedged, 0.99)} ms, p50 ${at(without, 0.5)} -> ${at(hedged, 0.5)} ms, ` +
-      `calls of the slow copy ${without.slow} -> ${hedged.slow} of ${calls}, runs ${runs}`,
-  );
-  // With hedges the slow copy sets the p99 no more.
-  expect(without.slow).toBeGreaterThan(calls / 100);
-  expect(hedged.slow).toBeLessThan(calls / 100);
-  expect(runs).toBeLessThanOrEqual(calls * 1.06);
-  expect(await sum(mesh, 'katamari_hedged_calls_total', { winner: 'second' })).toBeGreaterThan(0);
-});
+test(
+  'Hedges avoid the one slow copy of ten, for at most 6 % more calls',
+  async () => {
+    const mesh = await start(10, { ROBUST_SLOW: SLOW }, { weights: {} });
+    const { addresses, adminToken } = mesh.mesh;
+    const calls = 1_200;
+    const without = await measure(mesh, calls);
+    const words = ['route', 'Robust', '--hedge', 'who=p95', '--mesh', addresses.jsonRpc, '--token', adminToken];
+    const { stdout } = await runInside(words, { cwd: '/' });
+    expect(stdout).toContain('Calls of who that take longer than p95 of its times get a second copy.');
+    // Until the times of the method are known.
+    await measure(mesh, 100);
+    const before = mesh.ledger().length;
+    const hedged = await measure(mesh, calls);
+    const runs = mesh.ledger().length - before;
+    const at = ({ times }: Measured, share: number): string =>
+      (times[Math.floor(times.length * share)] ?? 0).toFixed(1);
+    console.log(
+      `p99 ${at(without, 0.99)} -> ${at(hedged, 0.99)} ms, p50 ${at(without, 0.5)} -> ${at(hedged, 0.5)} ms, ` +
+        `calls of the slow copy ${without.slow} -> ${hedged.slow} of ${calls}, runs ${runs}`,
+    );
+    // With hedges the slow copy sets the p99 no more.
+    expect(without.slow).toBeGreaterThan(calls / 100);
+    expect(hedged.slow).toBeLessThan(calls / 100);
+    expect(runs).toBeLessThanOrEqual(calls * 1.06);
+    expect(await sum(mesh, 'katamari_hedged_calls_total', { winner: 'second' })).toBeGreaterThan(0);
+  },
+  BUSY_MS,
+);

@@ -160,7 +160,8 @@ function progressLine(status: RolloutSummary): string {
 }
 
 function formatRollout(terminal: Terminal, status: RolloutSummary): string[] {
-  const { plan, share, state, reason, guards, calls, badCalls, notes, leader, startedBy, startedAtMs } = status;
+  const { plan, share, state, reason, guards, calls, badCalls, notes, waitsFor } = status;
+  const { leader, startedBy, startedAtMs } = status;
   const bar = formatBar(terminal, share, 100, BAR_WIDTH);
   const began = `Began at ${new Date(startedAtMs).toISOString()}, by ${startedBy}`;
   const seen = guards.filter(({ text }) => text !== '');
@@ -177,10 +178,8 @@ function formatRollout(terminal: Terminal, status: RolloutSummary): string[] {
     '',
     printable(`${callsText(plan, calls, badCalls)}.`),
     ...notes.map((note) => printable(`${note}.`)),
-    printable(
-      `${began}; ${isEnded(status) || leader === '' ? 'no master carries it out now' : `${leader} carries it out`}.`,
-    ),
-  ];
+    printable(`${began}; ${isEnded(status) || leader === '' ? waitsFor : `${leader} carries it out`}.`),
+  ].map((line) => line.trimEnd());
 }
 
 interface StepLine {

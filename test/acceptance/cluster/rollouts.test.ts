@@ -111,6 +111,11 @@ describe('A rollout under load is reverted', () => {
     expect(run.stdout).toContain('reverted');
     const seen = await rolloutNow();
     expect(await weightsNow()).toMatchObject({ '1.0.0': 100 });
+    const stats = cluster.masters[0]?.addresses.stats ?? '';
+    const metrics = await (await fetch(`${stats}/metrics`)).text();
+    expect(metrics).toContain(
+      `katamari_rollout_state{service="${SERVICE}",from="1.0.0",to="${of}",state="reverted"} 1`,
+    );
     const rest = callers.sent;
     await until('calls after it', () => callers.sent > rest + 200);
     console.log(

@@ -16,8 +16,8 @@ interface Listed {
 
 const keys = keysOf('test');
 const [A, B] = ['A@1.0.0', 'B@1.0.0'];
-/** Those of indices, holdings, managers, drained managers and orders. */
-const OTHER_WATCHES = 5;
+/** Those of indices, holdings, managers, drained managers, rollouts and orders. */
+const OTHER_WATCHES = 6;
 
 function entryOf(id: string, modifyIndex: number): ConsulEntry {
   const deployment = deploymentFor({ service: id.slice(0, 1) });

@@ -1,7 +1,7 @@
 // Rollouts that a leader carries out, on the embedded and the real Consul, with counts that the test makes. Leaders are
 // replaced in each step, and Consul fails before or after each write.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -195,7 +195,7 @@ for (const kind of CONSUL_KINDS) {
         ]),
       );
     const untilSettled = (store: RolloutStore): Promise<unknown> =>
-      until('the end of the rollout', async () => (await rolloutOf(store)).isSettled, 60_000);
+      until('the end of the rollout', async () => (await store.list())[0]?.isSettled === true, 60_000);
     const weightsOf = async (): Promise<unknown[]> =>
       (await new RouteStore(client, mesh).history('Search')).map(({ route }) => route?.weights).toReversed();
 
@@ -319,6 +319,24 @@ for (const kind of CONSUL_KINDS) {
       await store.change('Search', 'resume', 'bob', () => NOT_UP);
       await until('the share again', async () => (await routeNow())?.weights['2.0.0'] === 10, 30_000);
       expect(await rolloutOf(store)).toMatchObject({ state: 'running', phase: 'holding', share: 10, splitIndex: 4 });
+    });
+
+    test('goes on from its backup when Consul has lost the data of the mesh', async () => {
+      await startManager();
+      const store = await begin({ holdMs: 2_000 });
+      const master = await startMaster('one');
+      await until('the first share', async () => (await rolloutOf(store)).share === 10, 30_000);
+      const file = path.join(directory, mesh, 'one', 'wanted.json');
+      const isBackedUp = (): boolean => existsSync(file) && readFileSync(file, 'utf8').includes('\\"share\\":10');
+      await until('the backup', isBackedUp, 30_000);
+      await master.close();
+      const { deployments, routes, rollouts, begun } = keysOf(mesh);
+      for (const key of [deployments, routes, rollouts, begun]) await client.delete(key, { isTree: true });
+      expect(await store.list()).toEqual([]);
+      await startMaster('one');
+      await untilSettled(store);
+      expect(await rolloutOf(store)).toMatchObject({ state: 'done', share: 100 });
+      expect((await routeNow())?.weights).toEqual({ '1.9.0': 0, '2.0.0': 100 });
     });
 
     test('stands still without a leader, and says which master leads', async () => {

@@ -45,6 +45,7 @@ export interface ScriptedShop {
   /** End the oldest copy of a manager. */
   readonly answer: (manager: string, value: unknown, field?: string) => void;
   readonly refuse: (manager: string, code: KatamariError['code'], notRun?: boolean) => void;
+  readonly crash: (manager: string) => void;
   readonly throwUndeclared: (manager: string) => void;
   /** The managers of the copies under way. */
   readonly holders: () => readonly string[];
@@ -108,10 +109,12 @@ export function startShop(
   const refuse = (manager: string, code: KatamariError['code'], notRun = false): void => {
     take(manager).sink.fail(new KatamariError(code, `scripted ${code}`, notRun ? { notRun } : {}));
   };
+  const crash = (manager: string): void =>
+    take(manager).sink.fail(new KatamariError('resource_failed', 'it crashed', { isSuspect: true }));
   const throwUndeclared = (manager: string): void => {
     const body = writeApplicationException('it broke', 6);
     take(manager).sink.reply({ isException: true, body, context: NO_REPLY_CONTEXT });
   };
   const holders = (): string[] => got.map(({ offer }) => offer);
-  return { clock, router, got, offers, call, answer, refuse, throwUndeclared, holders, disagreements };
+  return { clock, router, got, offers, call, answer, refuse, crash, throwUndeclared, holders, disagreements };
 }

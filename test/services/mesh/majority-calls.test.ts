@@ -93,6 +93,24 @@ describe('A call to a majority', () => {
     expect(shop.holders()).toEqual([]);
   });
 
+  test('goes to no further copy once it may have cost one its life', () => {
+    const shop = startShop(managers(6), VOTES);
+    const asked = shop.call('search');
+    shop.crash('a');
+    expect(shop.holders()).toEqual(['b', 'c']);
+    shop.crash('b');
+    expect(asked.end).toBe('resource_failed: it crashed');
+    expect(shop.holders()).toEqual([]);
+  });
+
+  test('is sent once if nobody waits for an answer, and not at all if its caller has gone', () => {
+    const shop = startShop(managers(3), VOTES);
+    shop.call('search', { oneway: true });
+    expect(shop.holders()).toEqual(['a']);
+    expect(shop.call('search', { signal: AbortSignal.abort() }).end).toContain('cancelled');
+    expect(shop.holders()).toEqual(['a']);
+  });
+
   test('needs as many copies as it says, or takes fewer if it says so', () => {
     const few = startShop(managers(2), VOTES);
     expect(few.call('search').end).toBe(

@@ -137,9 +137,13 @@ test('sets and removes hedges and majorities', async () => {
   expect(await wrong('--majority', '2 of 9')).toContain(
     'found "2 of 9", expected method=value, where the value is more than half',
   );
-  expect(await wrong('--hedge', 'sleep=p95')).toContain('sends copies of sleep, which is not idempotent');
+  expect(await wrong('--hedge', 'take=p95')).toContain('sends copies of take, which is not idempotent');
   expect(await wrong('--hedge', 'sayy=p95')).toContain('sends copies of sayy, which is no method of Work');
-  expect(await wrong('--majority', 'say=2 of 3')).toContain(
+  // A method has one of them.
+  const voted = await route(['Work', '--majority', 'say=2 of 2', 'takeAgain=off']);
+  expect(voted.stdout).toContain('Calls of say go to several copies at once: 2 of 2 must answer alike.');
+  expect(voted.stdout).not.toContain('Calls of say that take longer');
+  expect(await wrong('--hedge', 'say=p95', '--majority', 'say=2 of 3')).toContain(
     'found say, which has a hedge, expected one of them for each',
   );
   expect(await wrong('--hedge', 'say=p95', '--undo')).toContain('Found both --undo and --hedge');
