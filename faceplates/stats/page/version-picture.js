@@ -155,6 +155,14 @@ function marks({ p50Ms, p99Ms }, side, x, width) {
 }
 
 /**
+ * @param {SVGElement} one
+ * @param {SVGElement} other
+ */
+function byLayer(one, other) {
+  return Number(one.tagName === 'text') - Number(other.tagName === 'text');
+}
+
+/**
  * A circle for the first version, a square for the second.
  * @param {number} side
  * @param {number} x
