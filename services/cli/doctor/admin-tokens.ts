@@ -76,6 +76,8 @@ export const SCOPES_OF_CHANGES: ReadonlyMap<string, AdminScope> = new Map<string
   ['drain', 'operate'],
   ['undrain', 'operate'],
   ['setRoute', 'operate'],
+  ['startRollout', 'operate'],
+  ['changeRollout', 'operate'],
   ['undoRoute', 'operate'],
   ['getMirrors', 'operate'],
   ['setSettings', 'operate'],
